@@ -163,7 +163,7 @@ def run(store: Path, results: Path, *options: str) -> dict:
         "best": found["best"],
         "heads": heads,
         "insights": {"label_errors": found["insights"]["label_errors"]},
-        "warnings": found["warnings"],
+        "warnings": [warning["text"] for warning in found["warnings"]],
     }
 
 

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from headstart.core import sandbox, training_profile
 from headstart.core.errors import HeadstartError
 from headstart.core.onnx_format import any_size
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart.core.remarks import remark
 from headstart.core.results import (
     Comparison,
     CurvePoint,
@@ -43,6 +44,7 @@ from headstart.core.results import (
     Insights,
     LabelErrorSummary,
     LearningCurve,
+    Remark,
 )
 from headstart.core.targets import MULTI_LABEL
 from headstart.core.training_profile import TrainingProfile
@@ -276,7 +278,7 @@ def comparison(
             }
         ],
         insights=insights(),
-        warnings=["“hat” has few images."],
+        warnings=[remark("HS324", "“hat” has few images.")],
         provenance={
             "software": {"numpy": "2.1.0"},
             "created": "2025-03-01T10:20:30+00:00",
@@ -286,6 +288,11 @@ def comparison(
         },
     )
     return dataclasses.replace(described, **changes)
+
+
+def texts(remarks: Iterable[Remark]) -> list[str]:
+    """Return what remarks say."""
+    return [remark.text for remark in remarks]
 
 
 def results_document(*args: Any, **changes: Any) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def test_the_one_photo_with_two_labels_is_found_and_no_other(results):
     assert [row["path"].rpartition("/")[2][:8] for row in rows] == list(TWICE)
     assert {row["label"] for row in rows} == {"shorts", "skirt"}
     told = json.loads((results / "results.json").read_text())
-    assert any(TWICE[0] in warning for warning in told["warnings"])
+    assert any(TWICE[0] in warning["text"] for warning in told["warnings"])
     curve = told["insights"]["learning_curve"]
     assert len(curve["points"]) == 8
     assert 0 < curve["doubling"]["gain"] < 0.05

@@ -97,7 +97,7 @@ def test_random_weights_are_marked_from_features_to_predictions(
     done = headstart("train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "2")
     assert mark in done.stdout
     results = json.loads((tmp_path / "r/results.json").read_text())
-    assert mark in results["warnings"][0]
+    assert mark in results["warnings"][0]["text"]
     backbone = results["extraction"]["document"]["backbone"]
     assert (backbone["layer"], backbone["pool"]) == ("blocks.0", "max")
     assert mark in (tmp_path / "r/report.html").read_text()

@@ -49,8 +49,8 @@ def test_a_model_in_other_arithmetic(headstart, shots, tiny_classifier, tmp_path
 def test_fine_tuning(headstart, shots, tiny_backbone, monkeypatch):
     jobs = []
 
-    def advise(data, frozen, choice, config, hooks, reading):
-        jobs.append(FinetuneJob.create(data, frozen, choice, config, reading))
+    def advise(data, frozen, choice, config, hooks, reading, named_groups):
+        jobs.append(FinetuneJob.create(data, frozen, choice, config, reading, named_groups))
         return {}
 
     finetuning = importlib.import_module("headstart.finetune")

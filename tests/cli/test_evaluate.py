@@ -116,6 +116,7 @@ def test_the_test_split_is_scored_if_there_is_one(headstart, tiny_classifier, im
         (["{model}", "{photos}", "--fail-below", "speed=3"], 2, "no score"),
         (["{model}", "{photos}/test/bark"], 1, "no image"),
         (["{model}", "missing"], 1, "no such file"),
+        (["{model}", "moons"], 1, "a label that the model does not know (full, new)"),
         (["labels.csv"], 1, "no column of true labels"),
         (["labels.csv", "{photos}"], 1, "no image in common"),
         (["{model}", "{photos}", "--report", "page.png"], 1, "name of an image"),
@@ -123,6 +124,9 @@ def test_the_test_split_is_scored_if_there_is_one(headstart, tiny_classifier, im
 )  # fmt: skip
 def test_bad_input_is_one_line(headstart, tiny_classifier, photos, tmp_path, words, code, text):
     (tmp_path / "labels.csv").write_text("path,label\nx.png,bark\n")
+    for phase in ("full", "new"):  # refused before the images are read, which are none
+        (tmp_path / "moons" / phase).mkdir(parents=True)
+        (tmp_path / "moons" / phase / "moon.png").write_bytes(b"no image")
     words = [word.format(model=tiny_classifier, photos=photos) for word in words]
     assert text in headstart("evaluate", *words, code=code).stderr
 

@@ -141,7 +141,9 @@ def test_a_condition_is_on_the_lower_end(headstart, results, photos):
 def test_bad_input_is_one_line(
     headstart, results, photos, tiny_classifier, tmp_path, words, code, text
 ):
-    (photos / "other.csv").write_text("path,oak,elm\n0.png,1,0\n1.png,0,1\n")
+    (photos / "other.csv").write_text("path,oak,elm\nodd.png,1,0\neven.png,0,1\n")
+    for name in ("odd.png", "even.png"):  # refused before they are read
+        (photos / name).write_bytes(b"no image")
     (tmp_path / "top.csv").write_text("path,labels,class_1,probability_1,error\n0.png,a,a,0.5,\n")
     (tmp_path / "odd.csv").write_text("path,predicted,true:a,p:a\n0.png,a,7,0.5\n")
     words = [word.format(results=results, photos=photos, single=tiny_classifier) for word in words]

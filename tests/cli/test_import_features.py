@@ -106,7 +106,7 @@ def test_imported_features_compare_with_our_own_by_name(headstart, embedded, tmp
     assert results["dataset"]["n_images"] == len(data) - 2
     assert {head["backbone"] for head in results["heads"]} >= {"imported:f"}
     assert results["extraction"]["document"]["backbone"]["name"] == "imported:f"
-    assert any("joined by" in warning for warning in results["warnings"])
+    assert any("joined by" in warning["text"] for warning in results["warnings"])
     table = (tmp_path / "r" / "predictions.csv").read_text().splitlines()
     paths = {row["path"] for row in csv.DictReader(table)}
     assert paths <= set(data.path)  # the names of our own images, which have pictures

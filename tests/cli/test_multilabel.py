@@ -156,6 +156,7 @@ def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
     out = tmp_path / "tuned"
     words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]
     words += ["--views", "2", "--epochs", "2", "--batch-size", "15"]
+    words += ["--ignore", "HS605"] if mode == "top" else []
     headstart("finetune", flags, *words)
     history = json.loads((out / "history.json").read_text())
     assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1, 2]
@@ -165,6 +166,8 @@ def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
     assert any("never" in remark for remark in history["remarks"])
     results = json.loads((out / "results.json").read_text())
     assert results["dataset"]["classes"] == [*COLOURS]
+    codes = {warning["code"] for warning in results["warnings"]}
+    assert ("HS605" in codes) is (mode != "top")
     network = next(head for head in results["heads"] if head["name"] == "fine-tuned")
     rivals = {head["verdict"] for head in results["heads"]}
     assert rivals <= {"best", "tie", "worse", "better"}

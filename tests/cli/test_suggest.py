@@ -63,7 +63,7 @@ def test_suggestions_are_labelled_embedded_and_trained_on(
     assert int(data.is_suggested.sum()) == 6
     headstart("train-heads", embedded, "--out", "results", "--heads", "knn", "--holdout")
     results = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert any("chosen by headstart suggest" in warning for warning in results["warnings"])
+    assert any("chosen by headstart suggest" in warning["text"] for warning in results["warnings"])
     lines = (tmp_path / "results" / "predictions.csv").read_text().splitlines()
     tested = {row["path"] for row in csv.DictReader(lines)}
     chosen = {path for path, own in zip(data.path, data.origin, strict=True) if own == SUGGESTED}

@@ -262,3 +262,18 @@ def test_costs_are_in_the_results_and_the_report(headstart, features, tmp_path):
     assert "## Costs" in (tmp_path / "r" / "MODEL_CARD.md").read_text()
     table.write_text("true,bark,cloth\nbark,0,9\ncloth,1,0\n")
     assert "written" in headstart(*words, "--costs", table).stdout
+
+
+@pytest.mark.slow
+def test_an_ignored_remark_is_in_no_output(headstart, features, tmp_path):
+    with h5py.File(features) as file:
+        (tmp_path / "groups.csv").write_text(f"path,group\n{file['path'][0].decode()},a\n")
+    words = ["train-heads", features, "--heads", "knn", "--folds", "2", "--groups", "groups.csv"]
+    for shown, more in ((True, []), (False, ["--ignore", "HS402"])):
+        out = tmp_path / f"results-{shown}"
+        done = headstart(*words, "--out", out, *more)
+        assert ("remark HS402: " in done.stdout) is shown
+        results = json.loads((out / "results.json").read_text())
+        assert ("HS402" in {warning["code"] for warning in results["warnings"]}) is shown
+        assert ("HS402: Images in no group" in (out / "report.html").read_text()) is shown
+        assert ("are in no group" in (out / "MODEL_CARD.md").read_text()) is shown

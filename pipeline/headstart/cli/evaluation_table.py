@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from headstart.cli.console import notice
-from headstart.cli.output import Alignment, table
+from headstart.cli.output import Alignment, say, table
 from headstart.core.errors import count, one_line
 from headstart.core.group_text import in_words
 
 if TYPE_CHECKING:
-    from headstart.core.assessment import Evaluation, ModelScores, PairedDifference
+    from headstart.core.assessment import (
+        Evaluation,
+        MeasuredPoint,
+        ModelScores,
+        PairedDifference,
+    )
     from headstart.core.label_assessment import LabelEvaluation
     from headstart.core.results import GroupScores
 
-WIDTH = 80
 CLASSES = 20  # classes shown; of more, those with the lowest recall
 PAIRS = 5  # confusions shown
 _PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -44,10 +47,11 @@ def show(evaluation: Evaluation) -> None:
         )
     _show_classes(first)
     _show_confusions(evaluation.models[0])
-    _show_operating_points(evaluation.models[0])
+    _show_operating_points(first.operating_points, "--at")
     _show_costs(evaluation.models[0])
     if evaluation.group_answers is not None:
         _show_groups(evaluation.group_answers)
+        _show_operating_points(first.group_operating_points, "--groups --at")
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
     show_remarks(evaluation)
@@ -69,11 +73,6 @@ def show_failed(evaluation: Evaluation | LabelEvaluation) -> None:
     for gate in evaluation.gates:
         if not gate.passed:
             notice(f"WARNING: {gate.text}")
-
-
-def say(text: str) -> None:
-    """Print a sentence in lines of at most `WIDTH` characters."""
-    click.echo(textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False))
 
 
 def ends_of(low: float, high: float) -> str:
@@ -140,7 +139,7 @@ def _show_confusions(model: ModelScores) -> None:
         click.echo(f"and {len(wrong) - PAIRS:,} other confused pairs")
 
 
-def _show_operating_points(model: ModelScores) -> None:
+def _show_operating_points(points: Sequence[MeasuredPoint], option: str) -> None:
     rows = [
         [
             f"{100 * point.target:g}%",
@@ -148,10 +147,10 @@ def _show_operating_points(model: ModelScores) -> None:
             *_share(point.share, point.share_ci),
             *_share(point.accuracy, point.accuracy_ci),
         ]
-        for point in model.operating_points
+        for point in points
     ]
     titles = ("threshold", "answered", "95 % interval", "right", " 95 % interval")
-    columns: dict[str, Alignment] = {"predict --at": "left"}
+    columns: dict[str, Alignment] = {f"predict {option}": "left"}
     if rows:
         table(columns | dict.fromkeys(titles, "right"), [rows])
 

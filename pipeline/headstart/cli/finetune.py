@@ -14,13 +14,16 @@ from headstart.cli.options import (
     as_json,
     class_weight,
     decoding_options,
+    group_answer,
+    groups,
+    ignore,
     label_options,
     seed,
     weights,
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, MODES, TRAINING_DEVICES
+from headstart.core.choices import BACKBONE, GROUP_ANSWERS, MODES, TRAINING_DEVICES
 from headstart.core.errors import InputError, one_line
 from headstart.workflows import finetuning
 
@@ -95,6 +98,9 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
     show_default=True,
     help="Device to train on.",
 )
+@groups
+@group_answer
+@ignore
 @workers
 @seed
 @as_json
@@ -119,6 +125,9 @@ def command(
     patience: int,
     class_weight: str,
     device: str,
+    groups: Path | None,
+    group_answer: str,
+    ignore: tuple[str, ...],
     workers: int | None,
     seed: int,
     json_: bool,
@@ -148,14 +157,27 @@ def command(
         "device": device,
         "workers": workers,
         "seed": seed,
+        "groups": groups,
     }
     if advise:
+        if group_answer != GROUP_ANSWERS[0]:
+            raise click.UsageError("--advise predicts the accuracy of images; omit --group-answer")
+        if ignore:
+            raise click.UsageError("--advise has no remarks; omit --ignore")
         _advise(data, out, mode, json_, settings)
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.")
     with hooks("fine-tuning") as shown:
-        result = finetuning.finetune(data, out, mode=mode, hooks=shown, **settings)
+        result = finetuning.finetune(
+            data,
+            out,
+            mode=mode,
+            group_answer=group_answer,
+            ignore=ignore,
+            hooks=shown,
+            **settings,
+        )
     if json_:
         print_json(result.results | {"finetune": result.history})
         return

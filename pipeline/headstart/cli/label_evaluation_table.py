@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.cli.evaluation_table import CLASSES, ends_of, say, show_remarks
-from headstart.cli.output import Alignment, table
+from headstart.cli.evaluation_table import CLASSES, ends_of, show_remarks
+from headstart.cli.output import Alignment, say, table
 from headstart.core.errors import count, one_line
 from headstart.core.group_text import in_words
 

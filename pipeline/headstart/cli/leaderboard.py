@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headstart.cli.output import Alignment, table
+from headstart.cli.output import Alignment, say, table
 from headstart.core.errors import one_line
 from headstart.workflows import leaderboard
 
@@ -24,13 +24,14 @@ def show(results: dict[str, Any]) -> None:
     approximate = {h["name"]: h["approximation"] for h in results["heads"] if h["approximation"]}
     for name, method in approximate.items():
         click.echo(f"* {name} is approximate: {method}")
-    for warning in results["warnings"]:
-        click.echo(f"note: {one_line(warning)}")
+    for line in leaderboard.warnings(results):
+        click.echo(line)
     click.echo(leaderboard.provenance(results))
     if results["conclusion"]:
         click.echo(one_line(results["conclusion"]))
-    for line in leaderboard.summaries(results):
-        click.echo(line)
+    for lines in leaderboard.summaries(results):
+        for line in lines.splitlines():
+            say(line)
     backbones = results["backbones"]
     if len(backbones) > 1 and backbones[0]["scores"]:  # a fine-tuned one has none
         _show_scores(backbones)

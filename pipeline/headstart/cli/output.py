@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,12 +18,21 @@ if TYPE_CHECKING:
 
 Alignment = Literal["left", "right"]
 
+_WIDTH = 80  # of sentences
 _GAP, _EDGES = 3, 2  # between columns, and left and right of the table
 
 
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+def say(text: str) -> None:
+    """Print a sentence in lines of at most 80 characters; words stay whole, to be copied."""
+    wrapper = textwrap.TextWrapper(
+        _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    click.echo(wrapper.fill(text))
 
 
 def table(

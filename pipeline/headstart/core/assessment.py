@@ -42,6 +42,8 @@ class ModelScores:
             predictions without probabilities.
         costs: what the answers cost; None without a table of costs.
         operating_points: the thresholds that the model brings along.
+        group_operating_points: those that it has for answers of groups made in this way, where
+            ``share`` and ``accuracy`` are of groups.
         seen: how many of the images the model was trained on; None if that cannot be checked.
         accuracy_unseen: accuracy on the other images; None without ``seen`` images, or others.
     """
@@ -62,6 +64,7 @@ class ModelScores:
     reliability: Annotated[dict[str, list[Any]], "head/properties/reliability"] | None
     confusion: Annotated[list[list[int]] | dict[str, Any], "confusion"]
     operating_points: list[MeasuredPoint] = field(default_factory=list)
+    group_operating_points: list[MeasuredPoint] = field(default_factory=list)
     costs: CostScores | None = None
     seen: Count | None = None
     accuracy_unseen: Share | None = None

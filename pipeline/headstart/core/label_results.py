@@ -142,11 +142,11 @@ class LabelComparison:
     best_backbone: str
     backbones: list[dict[str, Any]]
     insights: LabelInsights
-    warnings: list[str]
+    warnings: list[Remark]
     provenance: dict[str, Any]
     conclusion: str = ""
 
-    SCHEMA = 1
+    SCHEMA = 2
     TARGET = MULTI_LABEL
 
     def to_json(self) -> dict[str, Any]:

@@ -202,13 +202,13 @@ class LearningCurve:
 class Remark:
     """Something about the data or the search that a reader should look at.
 
-    ``topic`` is ``search``, ``baseline``, ``split`` or ``groups``; `headstart.core.remarks` says
-    what the ``code`` means.
+    `headstart.core.remark_kinds` says what the ``code`` means, and its ``topic``. Both are empty in
+    results of versions without codes.
     """
 
     topic: str
     text: str
-    code: str = ""
+    code: str
 
 
 @dataclass(frozen=True)
@@ -383,6 +383,7 @@ class Comparison:
             or ``out of fold``, and ``n_test`` counts the images that are scored.
         heads: in order of cross-validated accuracy; the first is the ``best``.
         baselines: the most frequent class, and raw pixels if a store has them.
+        warnings: what you must know before you rely on the scores.
         conclusion: what to do with the verdicts, in a sentence.
         backbones: for each store ``backbone``, ``digest``, ``document`` (the extraction), ``dim``
             and ``scores``, by which you can choose a backbone before training.
@@ -398,11 +399,11 @@ class Comparison:
     best_backbone: str
     backbones: list[dict[str, Any]]
     insights: Insights
-    warnings: list[str]
+    warnings: list[Remark]
     provenance: dict[str, Any]
     conclusion: str = ""
 
-    SCHEMA = 3
+    SCHEMA = 4
     TARGET = SINGLE_LABEL
 
     def to_json(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Answers:
         probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
         trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
         thresholds: the model's own thresholds of confidence, by the share that should be right.
+        group_thresholds: the same for groups of images, by how these get their answer.
         of_a_file: whether the answers are of a model file, which may list its training images.
     """
 
@@ -35,6 +36,7 @@ class Answers:
     trained_on: Mask | None = None
     of_a_file: bool = False
     thresholds: Mapping[float, float] = field(default_factory=dict)
+    group_thresholds: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
 
     TARGET = SINGLE_LABEL
 
@@ -57,6 +59,7 @@ class Answers:
             None if self.trained_on is None else self.trained_on[rows],
             self.of_a_file,
             self.thresholds,
+            self.group_thresholds,
         )
 
     def confidence(self, row: int) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,12 @@ def answers(title: str, model: Any, predictions: Sequence[Any]) -> Answers:  # n
         trained_on,
         True,
         model.thresholds,
+        _group_thresholds(model.group_promises),
     )
+
+
+def _group_thresholds(promises: Any) -> dict[str, dict[float, float]]:  # noqa: ANN401
+    return {} if promises is None else {promises.answer: promises.thresholds}
 
 
 def check_costs(costs: Path, classes: Sequence[str] | None) -> None:
@@ -92,12 +97,13 @@ def assess(
     true = [str(labels[row]) for row in rows]
     used = [model.take(rows) for model in models]
     groups = None if group is None else group[rows]
+    grouping = grouping and grouping.take(rows)
     top, times = Counter(true).most_common(1)[0]
     majority = np.array([label == top for label in true])
     return Evaluation(
         data=data,
         images=len(rows),
-        models=[_score(model, true, groups, seed, costs) for model in used],
+        models=[_score(model, true, groups, seed, costs, grouping) for model in used],
         baseline=Baseline(top, times / len(rows), metrics.accuracy_interval(majority, groups)),
         errors=_errors([paths[row] for row in rows], true, used[0]),
         paired=compare([paths[row] for row in rows], true, used[0], used[1], groups)
@@ -105,8 +111,16 @@ def assess(
         else None,
         skipped=skipped,
         remarks=[*_about(used, true, skipped), *about_unanswered(skipped, len(rows), len(used))],
-        group_answers=None if grouping is None else _groups(grouping.take(rows), true, used),
+        group_answers=None if grouping is None else _groups(grouping, true, used),
     )
+
+
+def check_labels(data: str, labels: Sequence[str | None], classes: Sequence[Sequence[str]]) -> None:
+    """Raise an `InputError` if no image has a label that is in the ``classes`` of all models."""
+    common = set.intersection(*map(set, classes))
+    if not any(label in common for label in labels):
+        skipped = _of_labels(labels, common, len(classes))
+        raise InputError(f"{one_line(data)} has no image to score: {_in_words(skipped)}")
 
 
 def _with_classes(model: Answers, labels: Sequence[str | None]) -> Answers:
@@ -122,23 +136,21 @@ def _scored(
 ) -> tuple[NDArray[np.intp], list[Skipped]]:
     """Return the rows that count, and why others do not."""
     common = set.intersection(*(set(model.classes) for model in models))
-    rows, unknown, unlabelled, failed = [], Counter[str](), 0, 0
-    for row, label in enumerate(labels):
-        if label is None:
-            unlabelled += 1
-        elif label not in common:
-            unknown[label] += 1
-        elif not all(model.predicted[row] for model in models):
-            failed += 1
-        else:
-            rows.append(row)
-    what = "label that the model does not know"
-    if len(models) > 1:
-        what = "label that not both models know"
-    skipped = [Skipped(what, n, label) for label, n in unknown.most_common()]
-    skipped += [Skipped("no label", unlabelled)] if unlabelled else []
+    labelled = [row for row, label in enumerate(labels) if label in common]
+    rows = [row for row in labelled if all(model.predicted[row] for model in models)]
+    failed = len(labelled) - len(rows)
+    skipped = _of_labels(labels, common, len(models))
     skipped += [Skipped(NO_ANSWER, failed)] if failed else []
     return np.array(rows, np.intp), skipped
+
+
+def _of_labels(labels: Sequence[str | None], common: set[str], models: int) -> list[Skipped]:
+    """Return the images whose labels are unknown, or not ``common`` to the models."""
+    unknown = Counter(label for label in labels if label is not None and label not in common)
+    what = f"label that {'not both models know' if models > 1 else 'the model does not know'}"
+    skipped = [Skipped(what, images, label) for label, images in unknown.most_common()]
+    unlabelled = sum(label is None for label in labels)
+    return skipped + ([Skipped("no label", unlabelled)] if unlabelled else [])
 
 
 def _in_words(skipped: Sequence[Skipped]) -> str:
@@ -171,6 +183,7 @@ def _score(
     group: NDArray[np.intp] | None,
     seed: int,
     costs: Path | None,
+    grouping: Grouping | None,
 ) -> ModelScores:
     code = {name: number for number, name in enumerate(model.classes)}
     truth = np.array([code[label] for label in true])
@@ -183,16 +196,16 @@ def _score(
         measured |= dict.fromkeys((*_NEED_PROBABILITIES, "reliability"))
         lost = {name: None for name in measured["intervals"] if name in _NEED_PROBABILITIES}
         measured["intervals"] |= lost
-    answers = Ranked.of(truth, probabilities, group)
-    points = [
-        MeasuredPoint(target, threshold, **answers.beyond(threshold))
-        for target, threshold in sorted(model.thresholds.items())
-    ]
+    points = _points(model.thresholds, truth, probabilities, group)
+    group_points: list[MeasuredPoint] = []
+    if grouping is not None and (own := model.group_thresholds.get(grouping.answer)):
+        group_points = _points(own, *group_answers.pooled(grouping, truth, probabilities)[1:])
     return ModelScores(
         model.title,
         list(model.classes),
         **measured,
         operating_points=points,
+        group_operating_points=group_points,
         costs=None
         if costs is None
         else expected_cost.measure(
@@ -200,6 +213,22 @@ def _score(
         ),
         **_unseen(model, true, group),
     )
+
+
+def _points(
+    thresholds: Mapping[float, float],
+    true: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    group: NDArray[np.intp] | None = None,
+) -> list[MeasuredPoint]:
+    """Return what thresholds do; without any answers, nothing."""
+    if not len(true):
+        return []
+    answers = Ranked.of(true, probabilities, group)
+    return [
+        MeasuredPoint(target, threshold, **answers.beyond(threshold))
+        for target, threshold in sorted(thresholds.items())
+    ]
 
 
 def _groups(grouping: Grouping, true: Sequence[str], models: Sequence[Answers]) -> GroupScores:

@@ -106,6 +106,24 @@ class ImageAnswers:
         return Pool.of(self.probabilities, self.chosen, grouping.codes, several)
 
 
+def pooled(
+    grouping: Grouping, true: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.integer], NDArray[np.floating]]:
+    """Return the numbers of the groups whose images agree, their classes and probabilities.
+
+    ``true``, ``(n,)``, are the codes of the images; ``(g, k)`` probabilities have their highest
+    value at the answer.
+    """
+    own = grouping.first(true)
+    kept = np.flatnonzero(~grouping.mark(true != own[grouping.codes]))
+    chosen = np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)]
+    pool = Pool.of(probabilities, chosen, grouping.codes)
+    scores = pool.probabilities(grouping.answer)
+    # The mean decides among equal votes.
+    scores[np.arange(len(own)), pool.classes(grouping.answer)] += 1e-9
+    return kept, own[kept], scores[kept]
+
+
 @dataclass(frozen=True)
 class Scored:
     """What the groups of images are scored by; arrays are ``(n,)``.

@@ -95,18 +95,8 @@ def assess(
     """
     if costs is not None:
         check_costs(costs, None)
-    common = [
-        name
-        for name in models[0].classes
-        if name in labels.names and all(name in model.classes for model in models)
-    ]
+    common = check_labels(data, labels, [model.classes for model in models])
     unscored = [*_unscored(labels, models, common)]
-    if not common:
-        raise InputError(
-            f"{one_line(data)} has no label that {'both models' if models[1:] else 'the model'}"
-            f" know{'' if models[1:] else 's'}: it has{named(labels.names)}, the model has"
-            f"{named(models[0].classes)}; correct the names"
-        )
     table = labels.of_labels(common)
     models = [model.of_labels(common) for model in models]
     rows, skipped = _scored(table, models)
@@ -133,6 +123,25 @@ def assess(
         ],
         group_answers=None if grouping is None else _groups(grouping.take(rows), table, used, seed),
     )
+
+
+def check_labels(data: str, labels: LabelTable, classes: Sequence[Sequence[str]]) -> list[str]:
+    """Return the labels that the images and the ``classes`` of all models have.
+
+    Raises:
+        InputError: there are none.
+    """
+    first, *others = classes
+    common = [
+        name for name in first if name in labels.names and all(name in other for other in others)
+    ]
+    if not common:
+        raise InputError(
+            f"{one_line(data)} has no label that {'both models' if others else 'the model'}"
+            f" know{'' if others else 's'}: it has{named(labels.names)}, the model has"
+            f"{named(first)}; correct the names"
+        )
+    return common
 
 
 def _unscored(

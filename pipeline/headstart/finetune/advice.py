@@ -72,6 +72,7 @@ def advise(
     config: FinetuneConfig,
     hooks: Hooks | None = None,
     reading: Options = DEFAULTS,
+    named_groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
@@ -87,9 +88,9 @@ def advise(
     from headstart.finetune import timing
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config, reading)
+    job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
-        hooks.notice(remark)
+        hooks.notice(remark.text)
     classifier = job.frozen_classifier()
     hooks.notice("timing two batches in each mode")
     paces = timing.measure(job, classifier.start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,11 @@ class FinetuneJob:
         choice: Choice,
         config: FinetuneConfig,
         reading: Options = DEFAULTS,
+        named_groups: Mapping[str, str] | None = None,
     ) -> FinetuneJob:
         """Divide the images and settle the configuration."""
-        return cls(data, frozen, choice, divide(frozen, config.seed), config.settled(), reading)
+        division = divide(frozen, config.seed, named_groups)
+        return cls(data, frozen, choice, division, config.settled(), reading)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -103,8 +106,10 @@ class FinetuneJob:
     def identity(self, boundary: str) -> str:
         """Return a digest of all that decides the weights, which a checkpoint has to match."""
         frozen, division = self.frozen, self.division
+        groups = {} if division.group is None else {"groups": division.group.tolist()}
         return digest_of(
-            {
+            groups
+            | {
                 "config": dataclasses.asdict(self.config) | {"workers": None},
                 "data": frozen.sha256[division.train].tobytes().hex(),
                 "labels": self._part.marks(frozen, division.train),

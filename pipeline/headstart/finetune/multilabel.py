@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
 from headstart.evaluation.compare import CompareConfig
 from headstart.evaluation.compare.insights import find_duplicates
 from headstart.evaluation.compare.multilabel import division
@@ -40,13 +41,14 @@ _FOLDS = 5
 _NAMED = 5  # labels of a remark
 
 
-def divide(data: FeatureSet, seed: int) -> Division:
+def divide(data: FeatureSet, seed: int, named_groups: Mapping[str, str]) -> Division:
     """Do what `headstart.finetune.division.divide` says, with iterative stratification.
 
     Labels that do not vary among the training images are left out with a remark.
     """
     alike = find_duplicates(data, near=False)
-    kept, protocol = division.divide(data, alike, {}, CompareConfig(seed=seed, holdout=True))
+    rules = CompareConfig(seed=seed, holdout=True)
+    kept, protocol = division.divide(data, alike, named_groups, rules)
     rows, sets = protocol.train, kept.label_sets
     assert sets is not None
     validating = np.array([split == "validation" for split in data.split])[rows]
@@ -69,13 +71,17 @@ def divide(data: FeatureSet, seed: int) -> Division:
     if names:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         remarks.append(
-            "Left out, because all images with it, or all without it, are in the validation split: "
-            f"{', '.join(one_line(name) for name in names[:_NAMED])}{more}."
+            remark(
+                "HS605",
+                "Left out, because all images with it, or all without it, are in the validation "
+                f"split: {', '.join(one_line(name) for name in names[:_NAMED])}{more}.",
+            )
         )
     number = {name: code for code, name in enumerate(data.classes)}
     trained = [kept.classes[column] for column in np.flatnonzero(varies).tolist()]
     classes = np.array([number[name] for name in trained], np.int64)
-    return Division(train, validation, protocol.test, classes, drawn, remarks)
+    own = protocol.group if named_groups else None
+    return Division(train, validation, protocol.test, classes, drawn, remarks, own)
 
 
 def only(data: FeatureSet, classes: NDArray[np.int64], rows: NDArray[np.bool_]) -> FeatureSet:
@@ -102,7 +108,11 @@ def search(job: FinetuneJob) -> tuple[FittedLabels, LabelSet]:
     """Train a logistic regression of every label on the training images alone."""
     config, rows = job.config, job.division.train
     labels = _labels(job, rows)
-    folds = iterative.folds(labels, None, min(_FOLDS, len(rows)), config.seed)
+    group = None if job.division.group is None else job.division.group[rows]
+    independent = len(rows) if group is None else len(np.unique(group))
+    if independent == 1:  # one group cannot be divided
+        group, independent = None, len(rows)
+    folds = iterative.folds(labels, group, min(_FOLDS, independent), config.seed)
     training = LabelSet(
         job.frozen.features[rows],
         labels,

@@ -14,6 +14,8 @@ from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
 from headstart.evaluation import learning_curve
+from headstart.evaluation.compare.division import named_partition
+from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits.wording import class_names
 from headstart.evaluation.transferability import log_me
@@ -31,18 +33,18 @@ if TYPE_CHECKING:
     from headstart.finetune.job import FinetuneJob
 
 
-def divide(data: FeatureSet, seed: int) -> Division:
+def divide(data: FeatureSet, seed: int, named_groups: Mapping[str, str]) -> Division:
     """Do what `headstart.finetune.division.divide` says."""
-    protocol = make_protocol(data, Rules(seed=seed, holdout=True))
+    named, about_groups = named_partition(data, named_groups)
+    protocol = make_protocol(data, Rules(seed=seed, holdout=True), named)
     rows = protocol.train
     validating = np.array([split == "validation" for split in data.split])[rows]
     drawn = not validating.any()
-    remarks = list(protocol.warnings)
+    remarks = [*about_groups, *protocol.warnings]
     if drawn:
         labels = data.label[rows].astype(np.int64)
         group = protocol.group[rows]
-        least = min(len(np.unique(group[labels == code])) for code in np.unique(labels))
-        share = min(VALIDATION_SHARE, max(2, least))
+        share = min(VALIDATION_SHARE, max(2, _least(labels, group)))
         validating = divisions(labels, share, seed, 1, group)[0] == 0
         remarks.append(about_drawn(validating, "class"))
     train, validation = rows[~validating], rows[validating]
@@ -55,7 +57,14 @@ def divide(data: FeatureSet, seed: int) -> Division:
         )
     if len(classes) < 2 or not len(validation):
         raise too_few()
-    return Division(train, validation, protocol.test, classes.astype(np.int64), drawn, remarks)
+    own = protocol.group if named else None
+    classes = classes.astype(np.int64)
+    return Division(train, validation, protocol.test, classes, drawn, remarks, own)
+
+
+def _least(labels: NDArray[np.int64], group: Partition) -> int:
+    """Return the number of groups of the class that has the fewest."""
+    return min(len(np.unique(group[labels == code])) for code in np.unique(labels))
 
 
 def only(data: FeatureSet, classes: NDArray[np.int64], rows: NDArray[np.bool_]) -> FeatureSet:
@@ -91,7 +100,12 @@ def search(job: FinetuneJob) -> tuple[FittedHead, TrainingSet]:
             f"class {one_line(name)} has one training image beside the validation split; add "
             "images of it"
         )
-    folds = divisions(labels, min(5, least), config.seed)
+    group = None if division.group is None else division.group[division.train]
+    if group is not None:
+        independent = _least(labels, group)
+        # Folds of whole groups would leave a class of one group out of training.
+        group, least = (group, independent) if independent > 1 else (None, least)
+    folds = divisions(labels, min(5, least), config.seed, 1, group)
     workers = config.workers or available_cores()
     features = frozen.features[division.train]
     training = TrainingSet(features, labels, folds, config.seed, workers, config.class_weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
+from headstart.core.results import Remark
 from headstart.datasets import DEFAULTS, Options
 from headstart.finetune.config import TOP, FinetuneConfig
 from headstart.finetune.division import Division
@@ -43,6 +45,7 @@ class FinetuneResult:
     Attributes:
         backbone: the exported network, an ordinary backbone.
         weight: ``(k, d)`` of the classifier on features at norm 1; its ``bias`` is ``(k,)``.
+        remarks: what the user must know of the division and the training.
         history: the document of ``history.json``.
     """
 
@@ -50,6 +53,7 @@ class FinetuneResult:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     division: Division
+    remarks: list[Remark]
     history: dict[str, Any]
 
 
@@ -92,13 +96,15 @@ def finetune(
     config: FinetuneConfig,
     hooks: Hooks | None = None,
     reading: Options = DEFAULTS,
+    named_groups: Mapping[str, str] | None = None,
 ) -> FinetuneResult:
     """Fine-tune a backbone on the training images of a source.
 
     Call `check_trainable` first to learn early what cannot work. ``frozen`` holds the features of
-    ``data``, read as ``reading`` says, by the frozen backbone ``choice``, chosen by its name. The
-    folder ``out`` receives ``backbone.onnx``, ``backbone.safetensors``, ``history.json``,
-    ``curves.svg`` and the files that an interrupted run continues from.
+    ``data``, read as ``reading`` says, by the frozen backbone ``choice``, chosen by its name.
+    ``named_groups`` has the group of an image by its path: a group is not divided. The folder
+    ``out`` receives ``backbone.onnx``, ``backbone.safetensors``, ``history.json``, ``curves.svg``
+    and the files that an interrupted run continues from.
 
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
@@ -108,9 +114,9 @@ def finetune(
     from headstart.finetune.training import Trainer, TrainingSetup
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config, reading)
+    job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
-        hooks.notice(remark)
+        hooks.notice(remark.text)
     start = job.start()
     model, network, batches, boundary = preparation.prepare(job, start, out, hooks.progress)
     objective = job.objective()
@@ -122,7 +128,8 @@ def finetune(
         job.frozen_norms,
     )
     progress = Trainer(model, batches, setup, hooks.notice).run()
-    history = _history(job, boundary, progress)
+    remarks = [*job.division.remarks, *progress.remarks]
+    history = _history(job, boundary, progress) | {"remarks": [remark.text for remark in remarks]}
     _discard_stale_features(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
     write_text(out / CURVES, draw(progress.history, progress.best, objective.score))
@@ -130,7 +137,7 @@ def finetune(
     _export(job, network, history, backbone)
     last = model.head.cpu()
     weight, bias = last.weight.detach().numpy(), last.bias.detach().numpy()
-    return FinetuneResult(backbone, weight, bias, job.division, history)
+    return FinetuneResult(backbone, weight, bias, job.division, remarks, history)
 
 
 def _history(job: FinetuneJob, boundary: str, progress: Progress) -> dict[str, Any]:
@@ -148,7 +155,6 @@ def _history(job: FinetuneJob, boundary: str, progress: Progress) -> dict[str, A
         "stopped": progress.stopped,
         "batch": progress.batch,
         "epochs": progress.history,
-        "remarks": [*job.division.remarks, *progress.remarks],
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 
 from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.files import replacing
+from headstart.core.remarks import former, remark
+from headstart.core.results import Remark
 from headstart.core.torchvision_import import import_timm, import_torchvision
 from headstart.finetune.batches import Batches
 from headstart.finetune.config import ALL, FinetuneConfig
@@ -44,8 +47,17 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best: int = 0
     batch: int = 0
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     stopped: str = ""
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Progress:
+        """Return the progress of a checkpoint; those of former versions have remarks as texts."""
+        remarks = [
+            former(remark) if isinstance(remark, str) else Remark(**remark)
+            for remark in saved["remarks"]
+        ]
+        return cls(**{**saved, "remarks": remarks})
 
 
 def choose_device(name: str) -> torch.device:
@@ -140,8 +152,9 @@ class Trainer:
         self._model.load_state_dict(self._best)
         if not self.progress.best:
             self._remark(
+                "HS902",
                 "No epoch improved on the frozen network with its logistic regression, judged by "
-                "the validation images, so the frozen weights were kept."
+                "the validation images, so the frozen weights were kept.",
             )
         return self.progress
 
@@ -235,8 +248,9 @@ class Trainer:
             )
         self.progress.stopped = f"the loss was not finite in epoch {epoch}"
         self._remark(
+            "HS903",
             f"Training stopped: {self.progress.stopped}. The weights are those of epoch "
-            f"{self.progress.best}; a lower --lr may help."
+            f"{self.progress.best}; a lower --lr may help.",
         )
 
     def _halve(self, error: BaseException) -> None:
@@ -250,27 +264,28 @@ class Trainer:
         self._resume()
         self.progress.batch = batch
         self._plan()
-        self._remark(f"Ran out of memory; the batch size is now {batch}.")
+        self._remark("HS904", f"Ran out of memory; the batch size is now {batch}.")
 
     def _warn_of_overfitting(self, record: dict[str, float]) -> None:
         objective = self._objective
         trained, validated = (record[f"{part}_{objective.score}"] for part in _PARTS)
-        warned = any(remark.startswith(_OVERFITTING) for remark in self.progress.remarks)
+        warned = any(remark.text.startswith(_OVERFITTING) for remark in self.progress.remarks)
         if trained - validated > OVERFITTING_GAP and not warned:
             self._remark(
+                "HS905",
                 f"{_OVERFITTING}: {objective.show(trained)} on training images, "
                 f"{objective.show(validated)} on validation images in epoch "
-                f"{record['epoch']:.0f}; more images, more --views or fewer --epochs may help."
+                f"{record['epoch']:.0f}; more images, more --views or fewer --epochs may help.",
             )
 
-    def _remark(self, sentence: str) -> None:
-        self.progress.remarks.append(sentence)
+    def _remark(self, code: str, sentence: str) -> None:
+        self.progress.remarks.append(remark(code, sentence))
         self._notice(f"WARNING: {sentence}")
 
     def _save(self) -> None:
         state = {
             "identity": self._setup.identity,
-            "progress": self.progress.__dict__,
+            "progress": dataclasses.asdict(self.progress),
             "model": self._model.state_dict(),
             "average": self._average.module.state_dict(),
             "best": self._best,
@@ -290,7 +305,7 @@ class Trainer:
         except Exception:  # missing, damaged, or of another version: training starts over
             return False
         again = bool(self.progress.history)
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress.of(state["progress"])
         self._model.load_state_dict(state["model"])
         self._average.module.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])

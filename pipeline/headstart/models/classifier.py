@@ -184,8 +184,8 @@ class Classifier:
         own = self.group_promises
         if own is None:
             raise InputError(
-                "the model has no thresholds for groups of images; train it with: headstart"
-                " train-heads STORE --groups …, or leave out --at and --sets"
+                "the model has no thresholds for groups of images; train it again with --groups, or"
+                " leave out --at and --sets"
             )
         if own.answer != answer:
             raise InputError(

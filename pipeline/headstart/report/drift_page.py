@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.core.drift import Drift
 from headstart.core.files import write_text
-from headstart.core.remarks import KINDS
+from headstart.core.remark_kinds import KINDS
 from headstart.report.page import environment
 from headstart.report.thumbnails_sheet import data_uri
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headstart.core.files import write_text
 from headstart.core.group_text import METHOD
 from headstart.core.label_assessment import LabelEvaluation
-from headstart.core.remarks import KINDS
+from headstart.core.remark_kinds import KINDS
 from headstart.report.multilabel import curves_of, data_uri, galleries, label_rows, stylesheet
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from headstart.core.group_text import METHOD
 from headstart.core.label_results import LabelComparison
 from headstart.core.label_text import split
 from headstart.core.records import FeatureSet
-from headstart.core.remarks import KINDS
+from headstart.core.remark_kinds import KINDS
 from headstart.report import tables
 from headstart.report.schema import of_record
 from headstart.report.svg import HIT, MUTED, RULE, Drawing, shortened

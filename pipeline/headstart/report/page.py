@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from headstart.core.choices import MAPS
 from headstart.core.group_text import METHOD
 from headstart.core.records import SPLITS, FeatureSet
-from headstart.core.remarks import KINDS
+from headstart.core.remark_kinds import KINDS
 from headstart.datasets.images.thumbnails import folder
 from headstart.report import figures, formatting, points, sections, tables, thumbnails_sheet
 

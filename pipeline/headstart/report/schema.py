@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from headstart.core import targets
 from headstart.core.drift import Drift
-from headstart.core.results import Insights
+from headstart.core.results import Insights, Remark
 from headstart.core.targets import SINGLE_LABEL
 
 _TYPES: dict[Any, dict[str, Any]] = {
@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
     document = _file()
     insights = of_record(Insights)
     insights["additionalProperties"] = True  # later versions may have more
-    document["properties"]["insights"] = insights
+    document["properties"] |= {"insights": insights, "warnings": _of(list[Remark])}
     return document
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.files import write_text
-from headstart.core.remarks import KINDS
+from headstart.core.remark_kinds import KINDS
 from headstart.core.suggestions import Suggestions
 from headstart.report.page import environment
 from headstart.report.thumbnails_sheet import data_uri

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from headstart.core.remarks import former
 
 _HEAD = {
     "test_accuracy_without_twins": "test_accuracy_without_leakage",
@@ -33,13 +36,13 @@ def upgrade(results: object) -> object:
     Other documents are returned unchanged; `headstart.report.validation` checks the result.
     Intervals and verdicts stay those of the version that computed them.
     """
+    if not isinstance(results, Mapping):
+        return results
     document = results
-    if isinstance(results, Mapping) and "target" in results:
-        return results  # of another type than that of the earlier schemas
-    for schema, step in ((1, _from_first), (2, _from_second)):
-        if isinstance(document, Mapping) and document.get("schema") == schema:
+    for schema, step in _LABEL_STEPS if "target" in results else _STEPS:
+        if document.get("schema") == schema:
             document = step(document) | {"schema": schema + 1}
-    return _with_codes(document) if isinstance(document, Mapping) else document
+    return _with_codes(document)
 
 
 def _with_codes(results: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -91,6 +94,18 @@ def _from_second(results: Mapping[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _with_records(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Make remarks of the warnings, which were sentences without codes before."""
+    warnings = results.get("warnings")
+    if not isinstance(warnings, list):
+        return dict(results)
+    records = [
+        dataclasses.asdict(former(warning)) if isinstance(warning, str) else warning
+        for warning in warnings
+    ]
+    return {**results, "warnings": records}
+
+
 def _with_new_scores(head: Any) -> Any:  # noqa: ANN401 - unchecked JSON
     if not isinstance(head, Mapping):
         return head
@@ -111,3 +126,7 @@ def _titled(head: Any) -> Any:  # noqa: ANN401 - unchecked JSON
         return head
     name = head.get("name", "")
     return {**head, "title": _TITLES.get(name, name) if isinstance(name, str) else name}
+
+
+_STEPS = ((1, _from_first), (2, _from_second), (3, _with_records))
+_LABEL_STEPS = ((1, _with_records),)

@@ -116,6 +116,9 @@ def evaluate(
         part = targets.by_name(images.target).part("assessment")
         for contender in contenders:
             contender.check_target(images)
+        classes = [each.classes for each in contenders if each.is_complete]
+        if classes:  # before any image is embedded
+            part.check_labels(images.title, images.labels, classes)
         gates.check(minima, images.target, contenders[0].classes, contenders[0].title)
         paths = [names[0] for names in images.names]
         grouping = None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from headstart.core import choices, targets
+from headstart.core import choices, remarks, targets
 from headstart.core.errors import UsageError
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
+from headstart.workflows.group_names import check_group_answer, groups_of
 from headstart.workflows.locations import StrPath, output_folder
 from headstart.workflows.progress import showing
 from headstart.workflows.reading import source_options
@@ -51,7 +52,10 @@ def finetune(
     target: str = "",
     device: str = "cpu",
     workers: int | None = None,
+    ignore: str | Sequence[str] = (),
     seed: int = 0,
+    groups: StrPath | Mapping[str, str] | None = None,
+    group_answer: str = choices.GROUP_ANSWERS[0],
     hooks: Hooks | None = None,
 ) -> Result:
     """Fine-tune a backbone on the training images of a source, and compare it with frozen heads.
@@ -81,7 +85,11 @@ def finetune(
         target: ``single-label`` or ``multi-label``.
         device: one of `core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
+        ignore: codes of remarks to leave out of the results, such as ``HS901``.
         seed: of everything random.
+        groups: images that stay on one side of every split, as for `train_heads`, with one answer
+            for each group, too.
+        group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
         hooks: receives notices and progress; None shows them in a terminal or a notebook.
 
     Returns:
@@ -98,6 +106,7 @@ def finetune(
     from headstart.finetune import finetune as train
     from headstart.report.validation import read_results
 
+    check_group_answer(groups, group_answer)
     config = FinetuneConfig(
         mode=mode,
         boundary=boundary,
@@ -111,6 +120,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
+    ignored = remarks.parse(ignore)
     reading = source_options(label_column, path_column, label_columns, target)
     network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
@@ -118,8 +128,9 @@ def finetune(
     with showing("fine-tuning", hooks) as shown:
         frozen = _embedded(data, network, folder / FROZEN, workers, reading, shown)
         network = _as_embedded(network, frozen)
-        tuned = train(os.fspath(data), frozen, network, folder, config, shown, reading)
-        _compare(data, frozen, tuned, folder, config, reading, shown)
+        named = groups_of(groups, frozen.path)
+        tuned = train(os.fspath(data), frozen, network, folder, config, shown, reading, named)
+        _compare(data, frozen, tuned, folder, config, ignored, reading, shown, named, group_answer)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
 
@@ -145,6 +156,7 @@ def advise_finetuning(
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
+    groups: StrPath | Mapping[str, str] | None = None,
     hooks: Hooks | None = None,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode of `finetune` on these images and this machine.
@@ -180,7 +192,8 @@ def advise_finetuning(
         make_folder(folder)
         frozen = _embedded(data, network, folder / FROZEN, workers, reading, shown)
         network = _as_embedded(network, frozen)
-        return advise(os.fspath(data), frozen, network, config, shown, reading)
+        named = groups_of(groups, frozen.path)
+        return advise(os.fspath(data), frozen, network, config, shown, reading, named)
 
 
 def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
@@ -237,8 +250,11 @@ def _compare(
     tuned: FinetuneResult,
     folder: Path,
     config: FinetuneConfig,
+    ignored: tuple[str, ...],
     reading: Options,
     hooks: Hooks,
+    named_groups: Mapping[str, str],
+    group_answer: str,
 ) -> None:
     """Compare the classifier with heads on the frozen features, and write the results."""
     from headstart.core.records import Choice
@@ -262,10 +278,17 @@ def _compare(
             facts,
             sum(epoch["seconds"] for epoch in history["epochs"]),
         ),
-        compare.CompareConfig(seed=config.seed, validation=choices.VALIDATION[1]),
+        compare.CompareConfig(
+            seed=config.seed,
+            validation=choices.VALIDATION[1],
+            ignore=ignored,
+            group_answer=group_answer,
+        ),
         hooks.notice,
+        named_groups,
     )
-    warnings = list(dict.fromkeys([*comparison.warnings, *history["remarks"]]))
+    about_training = remarks.without(tuned.remarks, ignored)
+    warnings = list(dict.fromkeys([*comparison.warnings, *about_training]))
     comparison = artifacts.stamped(
         dataclasses.replace(comparison, warnings=warnings),
         [str(folder / name) for name in (FROZEN, FEATURES)],
@@ -293,8 +316,21 @@ def _write_companions(folder: Path, comparison: Any, data: FeatureSet, place: in
     """Write the card of the network, wherever it is among the heads: ``model.onnx`` is its own."""
     from headstart.models import bundle
 
-    heads = [comparison.heads[place], *comparison.heads[:place], *comparison.heads[place + 1 :]]
+    heads, groups = _moved(comparison.heads, place), comparison.insights.group_answers
+    if groups is not None:
+        groups = dataclasses.replace(groups, scores=_moved(groups.scores, place))
     extraction = {"digest": data.digest, "document": data.extraction}
     bundle.write_companions(
-        folder, dataclasses.replace(comparison, heads=heads, extraction=extraction)
+        folder,
+        dataclasses.replace(
+            comparison,
+            heads=heads,
+            extraction=extraction,
+            insights=dataclasses.replace(comparison.insights, group_answers=groups),
+        ),
     )
+
+
+def _moved(rows: Sequence[Any], place: int) -> list[Any]:
+    """Return the rows with one of them first."""
+    return [*rows[place : place + 1], *rows[:place], *rows[place + 1 :]]

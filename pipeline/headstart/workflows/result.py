@@ -61,7 +61,7 @@ class Result:
     @property
     def warnings(self) -> list[str]:
         """Sentences that a reader of the results must see."""
-        return list(self.results["warnings"])
+        return [warning["text"] for warning in self.results["warnings"]]
 
     def leaderboard(self) -> pd.DataFrame | list[dict[str, Any]]:
         """Return heads, best first, then baselines: a data frame if pandas is installed, else rows.

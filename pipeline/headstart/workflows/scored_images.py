@@ -99,6 +99,11 @@ class Contender:
         return self.table.answers.classes
 
     @property
+    def is_complete(self) -> bool:
+        """Whether ``classes`` are all; those of a table without probabilities are the answers'."""
+        return self.table is None or self.table.answers.probabilities is not None
+
+    @property
     def takes_features(self) -> bool:
         """Whether this is a model of features that another program computed."""
         return self.model is not None and self.model.takes_features

@@ -159,6 +159,7 @@ def test_several_labels_have_times_and_scores_and_no_gain(monkeypatch, capsys):
     [
         ([], 2, "--out"),
         (["--advise", "--mode", "all"], 1, "--mode"),
+        (["--advise", "--ignore", "HS901"], 2, "--ignore"),
         (["--from", "blocks.44", "--out", "o"], 1, "did you mean blocks.4"),
         (["--device", "cuda", "--out", "o"], 1, "GPU"),
     ],

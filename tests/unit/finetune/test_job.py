@@ -13,7 +13,7 @@ from headstart.features.store import read
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.finetune.photos import read_again
-from headstart.finetune.single_label import class_weights
+from headstart.finetune.single_label import class_weights, search
 
 
 def make_job(data=None, **config) -> FinetuneJob:
@@ -67,3 +67,32 @@ def test_photos_are_the_images_that_were_embedded(tiny_backbone, image_folder, t
     assert {photo.views for photo in train} == {4}
     assert {photo.views for photo in validation} == {1}
     assert read_again(train[0])
+
+
+def test_the_identity_changes_with_the_groups_and_not_without_any():
+    split = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
+    data = feature_set(n=60, k=3, split=split)
+
+    def identity(size):
+        named = {path: str(row // size) for row, path in enumerate(data.path)} if size else None
+        job = FinetuneJob.create(
+            "photos", data, Choice("tiny"), FinetuneConfig(), named_groups=named
+        )
+        assert job.division.train.tolist() == list(range(40))
+        return job.identity("layer")
+
+    assert len({identity(0), identity(4), identity(5)}) == 3
+    assert identity(4) == identity(4)
+    assert identity(0) == make_job(data).identity("layer")
+
+
+@pytest.mark.parametrize(("patients", "apart"), [(4, True), (1, False)])
+def test_the_first_classifier_is_chosen_on_folds_of_whole_groups(patients, apart):
+    split = ["train"] * 48 + ["validation"] * 12 + ["test"] * 12
+    data = feature_set(n=72, k=3, split=split)
+    named = {path: f"{row % 3}-{row // 3 % patients}" for row, path in enumerate(data.path[:48])}
+    job = FinetuneJob.create("photos", data, Choice("tiny"), FinetuneConfig(), named_groups=named)
+    _, training = search(job)
+    group = job.division.group[job.division.train]
+    folds = [np.unique(training.fold[0][group == number]) for number in np.unique(group)]
+    assert all(len(own) == 1 for own in folds) == apart

@@ -90,7 +90,7 @@ def test_every_part_has_its_share_of_every_label():
     for rows in parts:
         assert (np.abs(data.label_sets[rows].mean(0) - data.label_sets.mean(0)) < 0.08).all()
     assert division.drawn
-    assert "stratified by label" in division.remarks[-1]
+    assert "stratified by label" in division.remarks[-1].text
 
 
 def test_a_label_that_no_image_beside_the_validation_split_has_is_left_out():
@@ -101,7 +101,7 @@ def test_a_label_that_no_image_beside_the_validation_split_has_is_left_out():
     data = label_sets(sets, split=split)
     job = make_job(data)
     assert job.division.classes.tolist() == [0, 2]
-    assert any("label 1" in remark for remark in job.division.remarks)
+    assert any("label 1" in remark.text for remark in job.division.remarks)
     named = job.division.named(data)
     assert named.classes == ("label 0", "label 2")
     assert named.label_sets.shape == (120, 2)
@@ -163,3 +163,15 @@ def test_the_identity_changes_with_the_labels():
     other = data.label_sets.copy()
     other[make_job(data).division.train[0], 0] = -1
     assert make_job(data).identity("x") != make_job(label_sets(other)).identity("x")
+
+
+def test_groups_stay_on_one_side_and_in_one_fold():
+    data = label_sets(n=300)
+    named = {path: str(row // 5) for row, path in enumerate(data.path)}
+    job = FinetuneJob.create("photos", data, Choice("tiny"), FinetuneConfig(), named_groups=named)
+    division = job.division
+    sides = [{row // 5 for row in rows.tolist()} for rows in (division.train, division.validation)]
+    sides.append({row // 5 for row in division.test.tolist()})
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+    assert job.start().weight.shape[0] == 3
+    assert job.identity("") != make_job(data).identity("")

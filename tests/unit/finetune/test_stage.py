@@ -63,3 +63,42 @@ def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path
     again = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert "continuing after epoch 1" in again.stderr  # nothing is trained twice
     assert json.loads((out / "history.json").read_text())["epochs"] == history["epochs"]
+
+
+@pytest.mark.slow
+def test_groups_are_kept_whole_and_get_one_answer(image_folder, tmp_path):
+    folder, out = image_folder(splits=("train", "validation", "test")), tmp_path / "out"
+    words = ["finetune", str(folder), "--out", str(out), "--mode", "head", "--epochs", "1"]
+    words += ["--views", "1", "--backbone", SMALL[0], "--weights", SMALL[1]]
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+    def tune(size, *more):
+        rows = (f"{name},{name.rpartition('/')[0]}-{n // size}" for n, name in enumerate(names))
+        (tmp_path / "groups.csv").write_text("\n".join(["path,group", *rows]) + "\n")
+        words_ = [*words, "--groups", str(tmp_path / "groups.csv"), *more]
+        return CliRunner().invoke(cli, words_, catch_exceptions=False)
+
+    done = tune(2, "--group-answer", "vote")
+    assert done.exit_code == 0
+    assert "one answer a group" in done.stdout
+    groups = json.loads((out / "results.json").read_text())["insights"]["group_answers"]
+    assert groups["answer"] == "vote"
+    (row,) = [row for row in groups["scores"] if row["title"].startswith("fine-tuned")]
+    low, high = row["accuracy_ci"]
+    assert low <= row["accuracy"] <= high
+    card = (out / "MODEL_CARD.md").read_text()
+    assert f"is right for {row['accuracy']:.1%}" in card
+    model = Model(out / "model.onnx")
+    assert model.group_promises.answer == "vote"
+    asked = ["predict", str(out), str(folder), "--groups", str(tmp_path / "groups.csv"), "--sets"]
+    answers = CliRunner().invoke(cli, [*asked, "--group-answer", "vote"], catch_exceptions=False)
+    assert answers.exit_code == 0
+    assert len(answers.stdout.splitlines()) == 1 + len({*_groups(tmp_path / "groups.csv")})
+    trained = json.loads((out / "history.json").read_text())["training"]
+    assert tune(3).exit_code == 0  # other groups, another training, another answer
+    assert json.loads((out / "history.json").read_text())["training"] != trained
+    assert Model(out / "model.onnx").group_promises.answer == "mean"
+
+
+def _groups(table):
+    return [line.rpartition(",")[2] for line in table.read_text().splitlines()[1:]]

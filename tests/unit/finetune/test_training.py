@@ -10,13 +10,14 @@ import pytest
 import torch
 from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.records import ImageRef, Listing
+from headstart.core.remarks import remark
 from headstart.features.store.activations import ActivationReader, ActivationWriter, View
 from headstart.finetune.batches import LabelledPhotos, StoredBatches
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.model import Classifier
 from headstart.finetune.photos import Photo
 from headstart.finetune.single_label import CrossEntropy
-from headstart.finetune.training import Trainer, TrainingSetup, choose_device
+from headstart.finetune.training import Progress, Trainer, TrainingSetup, choose_device
 
 DIM, CLASSES = 6, 3
 CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled()
@@ -117,7 +118,7 @@ def test_a_loss_that_is_not_finite_stops_it(batches, tmp_path):
     run, model = trainer(batches, tmp_path / "c", fail=wild)
     done = run.run()
     assert done.stopped == "the loss was not finite in epoch 2"
-    assert "a lower --lr may help" in done.remarks[0]
+    assert "a lower --lr may help" in done.remarks[0].text
     assert all(bool(p.isfinite().all()) for p in model.parameters())
     calls += [1] * 8
     with pytest.raises(HeadstartError, match="not finite in epoch 1; nothing was trained"):
@@ -132,8 +133,14 @@ def test_where_memory_does_not_suffice_batches_are_halved(batches, tmp_path):
     done = trainer(batches, tmp_path / "c", fail=full)[0].run()
     assert done.batch == 2
     assert [one["epoch"] for one in done.history] == [0, 1, 2, 3, 4]
-    assert "memory" in done.remarks[-1]
-    assert "batch size is now 2" in done.remarks[-1]
+    assert "memory" in done.remarks[-1].text
+    assert "batch size is now 2" in done.remarks[-1].text
+
+
+def test_remarks_of_a_former_checkpoint_are_texts():
+    new = Progress.of(dataclasses.asdict(Progress(remarks=[remark("HS904", "b")])))
+    assert new.remarks == [remark("HS904", "b")]
+    assert [old.text for old in Progress.of({"remarks": ["a"]}).remarks] == ["a"]
 
 
 def test_it_stops_when_validation_does_not_improve(batches, tmp_path):
@@ -160,7 +167,7 @@ def test_overfitting_is_warned_of_once(batches, tmp_path):
     said: list[str] = []
     config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, epochs=6)
     done = trainer(shuffled, tmp_path / "c", config, said=said)[0].run()
-    about = [one for one in done.remarks if one.startswith("Overfitting: ")]
+    about = [one.text for one in done.remarks if one.code == "HS905"]
     assert len(about) == 1
     assert f"WARNING: {about[0]}" in said
     assert "--views" in about[0]

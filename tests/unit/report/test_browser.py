@@ -15,6 +15,7 @@ import pytest
 from factories import head_result, insights, learning_curve, results_document
 from headstart import report
 from headstart.core.records import FeatureSet
+from headstart.core.results import Remark
 from headstart.report import formatting
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">\u2028<b>'\"&"
@@ -57,7 +58,7 @@ def results() -> dict[str, Any]:
         confusion.tolist(),
         heads=[head],
         baselines=[],
-        warnings=[HOSTILE],
+        warnings=[Remark("images", HOSTILE, HOSTILE)],
         insights=insights(learning_curve([8, 16])),
     )
     document["extraction"]["digest"] = feature_set().digest

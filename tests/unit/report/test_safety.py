@@ -64,7 +64,7 @@ def test_hostile_texts_are_only_text(name: str):
         results = results_document([text, "pants", "shirt"])
         results["dataset"]["name"] = text
         results["dataset"]["failure_reasons"] = {text: 2}
-        results["warnings"] = [text]
+        results["warnings"] = [{"topic": text, "text": text, "code": text}]
         results["provenance"] |= {"command": text, "machine": {text: text}}
         results["protocol"]["test_split"] = text
         results["extraction"]["document"]["backbone"]["source"] = text

@@ -84,3 +84,11 @@ def test_the_forecast_is_on_the_terminal():
 def test_a_target_just_missed_does_not_read_as_reached():
     point = {"target": 0.95, "reached": False, "bound": 0.949997}
     assert "94.99 % at most" in sections.about_thresholds({"points": [point]})
+
+
+def test_every_target_that_no_threshold_reaches_is_named():
+    missed = {"reached": False, "bound": 0.93, "threshold": 0.9, "share": 0.1}
+    points = [missed | {"target": target} for target in (0.95, 0.98, 0.99)]
+    line = sections.about_thresholds({"points": points})
+    assert "95 %, 98 % and 99 % are not reached, 93 % at most" in line
+    assert "99 % is not reached" in sections.about_thresholds({"points": points[2:]})

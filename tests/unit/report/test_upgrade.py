@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from headstart.core.label_results import LabelComparison
 from headstart.core.results import Comparison
 from headstart.report import write_plots, write_report
 from headstart.report.schema import schema
@@ -49,11 +50,25 @@ def test_remarks_without_a_code_get_that_of_their_kind():
     assert upgrade(upgraded) is upgraded
 
 
+def test_warnings_of_former_results_are_remarks_without_a_code():
+    results: Any = upgrade(former())
+    assert [warning["text"] for warning in results["warnings"]] == former()["warnings"]
+    assert {warning["code"] for warning in results["warnings"]} == {""}
+
+
+def test_warnings_of_several_labels_are_remarks_too():
+    results: Any = upgrade({"schema": 1, "target": "multi-label", "warnings": ["a"]})
+    assert results["schema"] == LabelComparison.SCHEMA
+    assert results["warnings"] == [{"topic": "", "text": "a", "code": ""}]
+    assert upgrade(results) is results
+
+
 def test_an_upgrade_keeps_every_figure():
     heads = len(former()["heads"]) + len(former()["baselines"])
     before, after = map(leaves, (former(), upgrade(former())))
-    # A title and five unknown scores of each head; what the scores are of, and the conclusion.
-    assert len(after) == len(before) + 6 * heads + 2
+    # A title and five unknown scores of each head; what the scores are of, and the conclusion; the
+    # topic and the code of each warning.
+    assert len(after) == len(before) + 6 * heads + 2 + 2 * len(former()["warnings"])
     figures = [sorted(x for x in values if isinstance(x, float)) for values in (before, after)]
     assert figures[0] == figures[1]
 

@@ -51,7 +51,7 @@ def test_results_that_are_a_folder_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("keys", "value", "complaint"),
     [
-        (["schema"], 4, "its schema is 4, not 3"),
+        (["schema"], 5, "its schema is 5, not 4"),
         (["best"], "mlp", "the best head is not among the heads"),
         (["heads"], [], "heads is not valid"),
         (["heads"], {}, "heads is not valid"),

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from headstart.core.errors import InputError, one_line
 from headstart.core.names import join
 from headstart.core.records import SUGGESTED, FeatureSet, flat
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.core.rows import take
 
 Key = tuple[bytes, str | int]
 
 
-def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
+def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[Remark]]:
     """Reduce stores to the images that all of them share, and return warnings about the others.
 
     Images are matched by their bytes; duplicates within a store also by their paths, as far as
@@ -139,7 +141,7 @@ def leading(stores: Sequence[FeatureSet]) -> int:
     return min(range(len(stores)), key=ranks.__getitem__)
 
 
-def _joined(stores: Sequence[FeatureSet]) -> tuple[list[NDArray[np.intp]], list[str]]:
+def _joined(stores: Sequence[FeatureSet]) -> tuple[list[NDArray[np.intp]], list[Remark]]:
     """Return each store's rows of the shared images by their names, and a warning how."""
     shared = join([store.path for store in stores])
     if not shared.rule:
@@ -150,7 +152,8 @@ def _joined(stores: Sequence[FeatureSet]) -> tuple[list[NDArray[np.intp]], list[
         )
     if shared.rule == "path":
         return shared.rows, []
-    return shared.rows, [f"The stores are joined by the {shared.rule} of their rows."]
+    text = f"The stores are joined by the {shared.rule} of their rows."
+    return shared.rows, [remark("HS335", text)]
 
 
 def _check_different(stores: Sequence[FeatureSet]) -> None:
@@ -239,7 +242,7 @@ def _label(store: FeatureSet, row: int) -> str:
     return store.label_text(row) + "".join(f" ?{name}" for name in sorted(unknown))
 
 
-def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[str]:
+def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[Remark]:
     left = [len(store.path) - shared for store in stores]
     if not any(left):
         return []
@@ -247,4 +250,5 @@ def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[str]:
         f"{number:,} of {one_line(name)}"
         for number, name in zip(left, backbone_names(stores), strict=True)
     )
-    return [f"Compared on the {shared:,} images that all stores share; left out: {counts}."]
+    text = f"Compared on the {shared:,} images that all stores share; left out: {counts}."
+    return [remark("HS334", text)]

@@ -46,13 +46,16 @@ def compare_tuned(
     network: TunedNetwork,
     config: CompareConfig,
     progress: Callable[[str], None] | None = None,
+    named_groups: Mapping[str, str] | None = None,
 ) -> tuple[Any, Any]:
     """Compare heads on frozen features with a network that was trained on the same images.
 
     `headstart.evaluation.compare.finetuned.compare_tuned` says what the arguments mean.
     """
     own = _of(frozen.target)
-    compared: tuple[Any, Any] = own.compare_tuned(frozen, tuned, network, config, progress)
+    compared: tuple[Any, Any] = own.compare_tuned(
+        frozen, tuned, network, config, progress, named_groups
+    )
     return compared
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.evaluation import groups
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.insights import about_duplicates
@@ -26,7 +28,7 @@ def divide(
     duplicates: Duplicates,
     named_groups: Mapping[str, str],
     config: CompareConfig,
-) -> tuple[Protocol, list[str]]:
+) -> tuple[Protocol, list[Remark]]:
     """Divide the images so that groups and duplicates stay together, and return warnings too.
 
     ``named_groups`` maps paths to the user's groups.
@@ -45,7 +47,7 @@ def divide(
 
 def named_partition(
     data: FeatureSet, named_groups: Mapping[str, str]
-) -> tuple[dict[str, Partition], list[str]]:
+) -> tuple[dict[str, Partition], list[Remark]]:
     """Return the user's groups as a partition, by its name, and a warning about ungrouped images.
 
     Raises:
@@ -60,11 +62,12 @@ def named_partition(
             f" {one_line(data.path[0])}"
         )
     ungrouped = len(data.path) - grouped
-    about = f"{ungrouped:,} of {len(data.path):,} images are in no group; each is its own group."
-    return {NAMED_GROUPS: groups.by_name(data.path, named_groups)}, [about] if ungrouped else []
+    text = f"{ungrouped:,} of {len(data.path):,} images are in no group; each is its own group."
+    about = [remark("HS402", text)] if ungrouped else []
+    return {NAMED_GROUPS: groups.by_name(data.path, named_groups)}, about
 
 
-def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]:
+def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[Remark]]:
     """Keep near-duplicates together unless, being a guess, they make a class indivisible.
 
     Then the class is divided with a warning, and test images with a near-duplicate count as leaked.
@@ -78,6 +81,10 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
     apart = np.isin(data.label, single)
     divided = np.where(apart, near.max() + 1 + np.arange(len(near)), near)
     return divided, [
-        f"All training images of {class_names(data, single)} look like near-duplicates of one"
-        " another. They are divided among the folds all the same, so accuracies may be too high."
+        remark(
+            "HS314",
+            f"All training images of {class_names(data, single)} look like near-duplicates of one"
+            " another. They are divided among the folds all the same, so accuracies may be too"
+            " high.",
+        )
     ]

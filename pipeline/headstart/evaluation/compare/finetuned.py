@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import without
 from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import beside_tuned
 from headstart.evaluation.compare.config import CompareConfig
-from headstart.evaluation.compare.insights import decide
+from headstart.evaluation.compare.insights import decide, decide_for_groups
 from headstart.evaluation.compare.network import NAME, TITLE, TunedNetwork
 from headstart.evaluation.compare.scoring import (
     Entry,
@@ -22,6 +23,7 @@ from headstart.evaluation.compare.scoring import (
     about_the_choice,
     conclude,
     rank,
+    score_groups,
     score_heads,
 )
 from headstart.evaluation.compare.stage import Outcome, compare, describe_backbone
@@ -35,16 +37,18 @@ def compare_tuned(
     network: TunedNetwork,
     config: CompareConfig,
     progress: Callable[[str], None] | None = None,
+    named_groups: Mapping[str, str] | None = None,
 ) -> tuple[Comparison, Outcome]:
     """Compare the heads on frozen features with a network that was trained on the same images.
 
     All are ranked by accuracy on the validation split, so ``config`` needs
     ``validation="predefined"``. ``tuned`` are the features of the fine-tuned network. The operating
     points and sets are the network's, wherever it is among the heads, because it is what ships:
-    chosen on the validation split, whose images it has not been trained on.
+    chosen on the validation split, whose images it has not been trained on. So are those of
+    ``named_groups``, the group of an image by its path.
     """
     names, stores = beside_tuned(frozen, tuned)
-    comparison, outcome = compare(stores[:1], config, progress=progress)
+    comparison, outcome = compare(stores[:1], config, named_groups, progress)
     protocol = outcome.protocol
     codes = {name: code for code, name in enumerate(frozen.classes)}
     classes = np.array([codes[name] for name in network.classes], np.int64)
@@ -81,13 +85,27 @@ def compare_tuned(
         comparison.insights, operating_points=operating, prediction_sets=sets
     )
     comparison = dataclasses.replace(comparison, insights=insights)
-    comparison = _with_entries(comparison, entries, HeldOut.of(stores[0], protocol, config.seed))
+    test = HeldOut.of(stores[0], protocol, config.seed)
+    comparison = _with_entries(comparison, entries, test, config)
+    if outcome.grouping is not None:
+        points, group_sets = decide_for_groups(
+            entry, protocol, config.targets, named_groups or {}, config.group_answer
+        )
+        groups = dataclasses.replace(
+            score_groups(entries, comparison.heads, test, outcome.grouping),
+            operating_points=points,
+            prediction_sets=group_sets,
+        )
+        insights = dataclasses.replace(comparison.insights, group_answers=groups)
+        comparison = dataclasses.replace(comparison, insights=insights)
     backbones = [describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)]
     comparison = dataclasses.replace(comparison, backbones=backbones)
     return comparison, dataclasses.replace(outcome, entries=entries)
 
 
-def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
+def _with_entries(
+    comparison: Comparison, entries: list[Entry], test: HeldOut, config: CompareConfig
+) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_leakage(heads, test)]
     return dataclasses.replace(
@@ -96,6 +114,6 @@ def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -
         best=best.head.name,
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
-        warnings=list(dict.fromkeys([*comparison.warnings, *about])),
+        warnings=list(dict.fromkeys([*comparison.warnings, *without(about, config.ignore)])),
         conclusion=conclude(heads, test),
     )

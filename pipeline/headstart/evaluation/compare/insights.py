@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from headstart.core.costs import Costs
 from headstart.core.errors import one_line
-from headstart.core.group_answers import Pool
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
 from headstart.core.results import (
     ConfusedClasses,
     CostScores,
@@ -23,12 +23,14 @@ from headstart.core.results import (
     LearningCurve,
     OperatingPoints,
     PredictionSets,
+    Remark,
     SetScores,
 )
 from headstart.evaluation import (
     conformal,
     duplicates,
     expected_cost,
+    group_answers,
     label_errors,
     learning_curve,
     operating_points,
@@ -76,7 +78,7 @@ def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
-def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[str]:
+def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[Remark]:
     """Return a warning for duplicates with different labels, with the names of the files."""
     warnings = []
     for exact, what in ((True, "Identical images"), (False, "Near-identical images")):
@@ -87,16 +89,23 @@ def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[str]:
             )
             rest = len(pairs) - NAMED
             warnings.append(
-                f"{what} have different labels: {named}"
-                f"{f'; and {rest:,} more' if rest > 0 else ''}. Correct the labels and run"
-                " headstart features again."
+                remark(
+                    "HS333",
+                    f"{what} have different labels: {named}"
+                    f"{f'; and {rest:,} more' if rest > 0 else ''}. Correct the labels and run"
+                    " headstart features again.",
+                )
             )
     sessions = len(np.unique(repeated.session[repeated.session_rows]))
     if sessions:
         warnings.append(
-            f"{len(repeated.session_rows):,} images in {sessions:,} groups may be of one session"
-            " each: different photos on the same background. If they are, run train-heads again"
-            " with --groups sessions.csv, so that each session stays on one side of every split."
+            remark(
+                "HS403",
+                f"{len(repeated.session_rows):,} images in {sessions:,} groups may be of one"
+                " session each: different photos on the same background. If they are, run"
+                " train-heads again with --groups sessions.csv, so that each session stays on one"
+                " side of every split.",
+            )
         )
     return warnings
 
@@ -273,15 +282,8 @@ class _Judged:
 
     def pooled(self, grouping: Grouping) -> _Judged:
         """Return the answers for groups of the images; without those of several labels."""
-        own = grouping.first(self.true)
-        kept = ~grouping.mark(self.true != own[grouping.codes])
-        k = self.probabilities.shape[1]
-        chosen = np.eye(k, dtype=bool)[self.probabilities.argmax(axis=1)]
-        pool = Pool.of(self.probabilities, chosen, grouping.codes)
-        probabilities = pool.probabilities(grouping.answer)
-        # The mean decides among equal votes.
-        probabilities[np.arange(len(own)), pool.classes(grouping.answer)] += 1e-9
-        return _Judged(own[kept], probabilities[kept], grouping.first(self.group)[kept])
+        kept, true, probabilities = group_answers.pooled(grouping, self.true, self.probabilities)
+        return _Judged(true, probabilities, grouping.first(self.group)[kept])
 
 
 def decide(

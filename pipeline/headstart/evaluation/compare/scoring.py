@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import count
 from headstart.core.records import FeatureSet
-from headstart.core.results import GroupScores, HeadResult
+from headstart.core.remarks import remark
+from headstart.core.results import GroupScores, HeadResult, Remark
 from headstart.evaluation import group_answers, metrics
 from headstart.evaluation.group_answers import Grouping, ImageAnswers, Scored
 from headstart.evaluation.splits import Protocol
@@ -142,7 +143,7 @@ def image_answers(title: str, entry: Entry) -> ImageAnswers:
     return ImageAnswers.of_classes(title, entry.probabilities, entry.predicted, k)
 
 
-def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
+def about_the_choice(results: Sequence[HeadResult]) -> list[Remark]:
     """Return a warning if a head is measurably better on the test images than the chosen one."""
     better = [
         result
@@ -152,14 +153,17 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
     return warn_of_better(name_heads(better, results, "title"), results[0].title)
 
 
-def warn_of_better(titles: Sequence[str], chosen: str) -> list[str]:
+def warn_of_better(titles: Sequence[str], chosen: str) -> list[Remark]:
     """Return a warning that heads of these titles did better than the chosen one; none for none."""
     if not titles:
         return []
     return [
-        f"On the scored images {', '.join(titles)} {'is' if len(titles) == 1 else 'are'} measurably"
-        f" better than {chosen}, which cross-validation chose. The choice is kept:"
-        " selecting on the scored images would bias its score. More data would settle it."
+        remark(
+            "HS102",
+            f"On the scored images {', '.join(titles)} {'is' if len(titles) == 1 else 'are'}"
+            f" measurably better than {chosen}, which cross-validation chose. The choice is kept:"
+            " selecting on the scored images would bias its score. More data would settle it.",
+        )
     ]
 
 
@@ -175,9 +179,8 @@ def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
     if not others:
         return f"Use {use}; no other head was trained."
     if better:
-        return (
-            f"Use {use}, or add images: {count_heads(better, results)} did better, see the warning."
-        )
+        rivals = count_heads(better, results)
+        return f"Use {use}, or add images: {rivals} did better on the scored images."
     if not ties:
         behind = count_heads(worse, results)
         return f"Use {use}: it is more accurate than {behind}, by more than chance."
@@ -224,24 +227,30 @@ def count_heads(heads: Sequence[Named], table: Sequence[Named]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def about_leakage(results: Sequence[HeadResult], test: HeldOut) -> list[str]:
+def about_leakage(results: Sequence[HeadResult], test: HeldOut) -> list[Remark]:
     """Return what the test split says of the chosen head where images of it leaked."""
     best, apart = results[0], int((~test.leaked).sum())
     if not test.leaked.any():
         return []
     if not apart:
         return [
-            "No test image is independent of the training images, so no test accuracy says how the"
-            f" model does on new images. In cross-validation {best.title} has"
-            f" {best.cv_accuracy:.1%}. Take other images for the test split, or"
-            " leave it out: Headstart then holds out images that share no group with the others."
+            remark(
+                "HS313",
+                "No test image is independent of the training images, so no test accuracy says how"
+                f" the model does on new images. In cross-validation {best.title} has"
+                f" {best.cv_accuracy:.1%}. Take other images for the test split, or leave it out:"
+                " Headstart then holds out images that share no group with the others.",
+            )
         ]
     accuracy, interval = best.test_accuracy_without_leakage, best.test_accuracy_without_leakage_ci
     if accuracy is None or interval is None:
         return []
     return [
-        f"Without leakage {best.title} has {accuracy:.1%} test accuracy"
-        f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}), on {count(apart, 'test image')}."
+        remark(
+            "HS311",
+            f"Without leakage {best.title} has {accuracy:.1%} test accuracy"
+            f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}), on {count(apart, 'test image')}.",
+        )
     ]
 
 
@@ -250,7 +259,7 @@ def rank(entry: Entry) -> float:
     return -entry.head.cv_accuracy
 
 
-def about_size(best: Entry) -> list[str]:
+def about_size(best: Entry) -> list[Remark]:
     """Return a warning if the best head keeps enough training rows to make its file large."""
     rows, dim = best.head.n_rows, best.data.features.shape[1]
     size = 4 * rows * dim / 1e6
@@ -258,9 +267,12 @@ def about_size(best: Entry) -> list[str]:
     if not keeping or size < LARGE_MODEL:
         return []
     return [
-        f"{best.head.title} keeps the features of its training images: {rows:,} × {dim:,} values"
-        f" make model.onnx about {size:,.0f} MB larger and predictions slower than with any other"
-        " head. Leave it out with --heads if that matters."
+        remark(
+            "HS103",
+            f"{best.head.title} keeps the features of its training images: {rows:,} × {dim:,}"
+            f" values make model.onnx about {size:,.0f} MB larger and predictions slower than with"
+            " any other head. Leave it out with --heads if that matters.",
+        )
     ]
 
 

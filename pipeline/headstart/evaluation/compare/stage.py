@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from headstart.core import remarks
 from headstart.core.costs import Costs
 from headstart.core.names import warning_about
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet
-from headstart.core.remarks import without
-from headstart.core.results import Comparison, Insights
+from headstart.core.results import Comparison, Insights, Remark
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.division import divide
@@ -125,8 +125,8 @@ def _compare(
     named = dict(zip(backbone_names(stores), aligned, strict=True))
     on_disk = about_disk(named)
     if progress:
-        for line in on_disk:
-            progress(line)
+        for warning in remarks.without(on_disk, config.ignore):
+            progress(warning.text)
     data = aligned[0]
     step("duplicates")
     duplicates = find_duplicates(data, config.near_duplicates)
@@ -145,7 +145,7 @@ def _compare(
     step("baselines")
     heads = score_heads(searched.entries, test)
     baselines = score_baselines(simple.result(), test)
-    remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
+    about = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
     operating, sets = decide(best, protocol, config.targets)
     grouping = scores = None
@@ -174,18 +174,21 @@ def _compare(
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
         insights=dataclasses.replace(
             insights,
-            remarks=without(remarks, config.ignore),
+            remarks=remarks.without(about, config.ignore),
             operating_points=operating,
             prediction_sets=sets,
             group_answers=scores,
             costs=costs,
         ),
-        warnings=[
-            *about_data,
-            *about_the_choice(heads),
-            *about_leakage(heads, test),
-            *about_size(best),
-        ],
+        warnings=remarks.without(
+            [
+                *about_data,
+                *about_the_choice(heads),
+                *about_leakage(heads, test),
+                *about_size(best),
+            ],
+            config.ignore,
+        ),
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
@@ -229,29 +232,33 @@ def _single(entries: Sequence[Entry]) -> Entry:
     return next(entry for entry in entries if entry.head.name in HEADS)
 
 
-def about_weights(stores: Sequence[FeatureSet]) -> list[str]:
+def about_weights(stores: Sequence[FeatureSet]) -> list[Remark]:
     """Warn of every backbone that was never trained."""
     named = (str(store.extraction.get("backbone", {}).get("name", "")) for store in stores)
-    return [text for text in map(warning_about, dict.fromkeys(named)) if text]
+    texts = map(warning_about, dict.fromkeys(named))
+    return [remarks.remark("HS344", text) for text in texts if text]
 
 
-def about_disk(stores: Mapping[str, FeatureSet]) -> list[str]:
+def about_disk(stores: Mapping[str, FeatureSet]) -> list[Remark]:
     """Warn of features that stay on disk, and say what that changes."""
     return [
-        f"The features of {len(data.path):,} images by {name} would take"
-        f" {data.features.nbytes / 2**20:,.0f} MiB of memory and stay on disk (--stream-above)."
-        " Heads read them in blocks or use a sample of the rows; the results say which. Only images"
-        " with the same bytes count as duplicates, labels are judged in one round, and the learning"
-        f" curve is scored on {HELD_OUT:,} images per draw."
+        remarks.remark(
+            "HS343",
+            f"The features of {len(data.path):,} images by {name} would take"
+            f" {data.features.nbytes / 2**20:,.0f} MiB of memory and stay on disk (--stream-above)."
+            " Heads read them in blocks or use a sample of the rows; the results say which. Only"
+            " images with the same bytes count as duplicates, labels are judged in one round, and"
+            f" the learning curve is scored on {HELD_OUT:,} images per draw.",
+        )
         for name, data in stores.items()
         if is_streamed(data)
     ]
 
 
-def about_other_features(stores: Mapping[str, FeatureSet]) -> list[str]:
+def about_other_features(stores: Mapping[str, FeatureSet]) -> list[Remark]:
     """Check the features of all stores but the first, which the division has checked."""
     return [
-        f"{name}: {warning}"
+        dataclasses.replace(warning, text=f"{name}: {warning.text}")
         for name, store in list(stores.items())[1:]
         for warning in check_features(store)
     ]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, count
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import DROP, ERROR, Rules
 from headstart.evaluation.splits.wording import class_names
@@ -20,7 +22,7 @@ class Allowed(NamedTuple):
     train: NDArray[np.intp]
     test: NDArray[np.intp]
     folds: int
-    warnings: list[str]
+    warnings: list[Remark]
 
 
 def check_classes(
@@ -42,8 +44,11 @@ def check_classes(
         if len(dropped):
             train, test = (rows[~np.isin(data.label[rows], dropped)] for rows in (train, test))
             warnings.append(
-                f"Left out, because they have fewer than {rules.folds} training images:"
-                f" {class_names(data, dropped)}."
+                remark(
+                    "HS321",
+                    f"Left out, because they have fewer than {rules.folds} training images:"
+                    f" {class_names(data, dropped)}.",
+                )
             )
             if len(np.unique(data.label[train])) < 2:
                 raise InputError(
@@ -123,7 +128,7 @@ def _about_absent(
     train: NDArray[np.intp],
     test: NDArray[np.intp],
     dropped: NDArray[np.intp],
-) -> list[str]:
+) -> list[Remark]:
     """Return warnings about classes without training images, or without any."""
     k = len(data.classes)
     in_train = np.bincount(data.label[train], minlength=k)
@@ -132,14 +137,16 @@ def _about_absent(
     unseen = np.flatnonzero((in_train == 0) & (in_test > 0))
     if len(unseen):
         warnings.append(
-            f"{class_names(data, unseen)} {_has(unseen)} no training images:"
-            f" {count(in_test[unseen].sum(), 'test image')} cannot be classified correctly."
+            remark(
+                "HS323",
+                f"{class_names(data, unseen)} {_has(unseen)} no training images:"
+                f" {count(in_test[unseen].sum(), 'test image')} cannot be classified correctly.",
+            )
         )
     empty = np.setdiff1d(np.flatnonzero((in_train == 0) & (in_test == 0)), dropped)
     if len(empty):
-        warnings.append(
-            f"{class_names(data, empty)} {_has(empty)} no images and can never be predicted."
-        )
+        text = f"{class_names(data, empty)} {_has(empty)} no images and can never be predicted."
+        warnings.append(remark("HS324", text))
     return warnings
 
 
@@ -149,7 +156,7 @@ def _has(codes: NDArray[np.intp]) -> str:
 
 def _folds_allowed(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, folds: int
-) -> tuple[int, list[str]]:
+) -> tuple[int, list[Remark]]:
     counts = groups_by_class(data, train, group)
     present = np.flatnonzero(counts)
     smallest = present[counts[present].argmin()]
@@ -159,6 +166,9 @@ def _folds_allowed(
     images = int(np.sum(data.label[train] == smallest))
     apart = "" if images == folds else f" in {folds} groups"
     return folds, [
-        f"Cross-validation uses {folds} folds, because {class_names(data, [smallest])} has only"
-        f" {images} training images{apart}."
+        remark(
+            "HS322",
+            f"Cross-validation uses {folds} folds, because {class_names(data, [smallest])} has only"
+            f" {images} training images{apart}.",
+        )
     ]

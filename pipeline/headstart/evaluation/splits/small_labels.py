@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import DROP, ERROR, Rules
 from headstart.evaluation.splits.wording import NAMED
@@ -19,7 +21,7 @@ class Allowed(NamedTuple):
 
     kept: NDArray[np.bool_]
     folds: int
-    warnings: list[str]
+    warnings: list[Remark]
 
 
 def check_labels(
@@ -44,11 +46,14 @@ def check_labels(
             " use fewer --folds, or choose --small-classes reduce or drop"
         )
     constant = _about_constant(labels, usable, names)
-    warnings = [f"Left out, because {reason}." for reason in constant]
+    warnings = [remark("HS605", f"Left out, because {reason}.") for reason in constant]
     if rules.small_classes == DROP and small.any():
         warnings.append(
-            f"Left out, because fewer than {rules.folds} training images have, or lack, the label:"
-            f" {_named(names, np.flatnonzero(small))}."
+            remark(
+                "HS321",
+                f"Left out, because fewer than {rules.folds} training images have, or lack, the"
+                f" label: {_named(names, np.flatnonzero(small))}.",
+            )
         )
         usable &= ~small
     if not usable.any():
@@ -61,8 +66,11 @@ def check_labels(
     if folds < rules.folds:
         rarest = np.flatnonzero(usable & (fewest == folds))
         warnings.append(
-            f"Cross-validation uses {folds} folds, because so few training images (groups count"
-            f" once) have, or lack, the label {_named(names, rarest)}."
+            remark(
+                "HS322",
+                f"Cross-validation uses {folds} folds, because so few training images (groups count"
+                f" once) have, or lack, the label {_named(names, rarest)}.",
+            )
         )
     return Allowed(usable, folds, warnings)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import FeatureSet
+from headstart.core.results import Remark
 from headstart.evaluation import groups
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import PREDEFINED, Rules
@@ -54,7 +55,7 @@ class Protocol:
     repeats: int
     group: Partition
     leaked: NDArray[np.bool_]
-    warnings: list[str]
+    warnings: list[Remark]
     out_of_fold: bool = False
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.evaluation.groups import Partition
 
 BLOCK = 4096  # rows that are checked at once
@@ -16,7 +18,7 @@ NARROW = 2  # features an image that tell few classes apart, whatever the labels
 _SAME = 1e-4  # of features of rows of norm 1: differences that are rounding, or nearly
 
 
-def check_features(data: FeatureSet) -> list[str]:
+def check_features(data: FeatureSet) -> list[Remark]:
     """Check the features of all labelled images; a warning if they tell nothing, or little.
 
     Raises:
@@ -50,14 +52,20 @@ def check_features(data: FeatureSet) -> list[str]:
     if spread < _SAME:
         same = "the same" if spread < _SAME / 100 else "nearly the same"
         return [
-            f"All images have {same} normalised features, so no head can do better than chance."
-            f" {advice} backbone, and run headstart features again."
+            remark(
+                "HS341",
+                f"All images have {same} normalised features, so no head can do better than"
+                f" chance. {advice} backbone, and run headstart features again.",
+            )
         ]
     if width <= NARROW:
         return [
-            f"Each image has {count(width, 'feature')} only, which tell few classes apart, so low"
-            f" scores and doubtful labels say nothing. {advice} backbone, and run headstart"
-            " features again."
+            remark(
+                "HS342",
+                f"Each image has {count(width, 'feature')} only, which tell few classes apart, so"
+                f" low scores and doubtful labels say nothing. {advice} backbone, and run headstart"
+                " features again.",
+            )
         ]
     return []
 
@@ -69,22 +77,28 @@ def _layer(data: FeatureSet) -> str:
     return one_line(f"{name}, layer {layer}," if layer else name)
 
 
-def about_rows(data: FeatureSet) -> list[str]:
+def about_rows(data: FeatureSet) -> list[Remark]:
     """Return warnings about images that are left out."""
     warnings = []
     if missing := int(np.sum(data.label < 0)):
-        warnings.append(f"Left out, because they have no label: {count(missing, 'image')}.")
+        text = f"Left out, because they have no label: {count(missing, 'image')}."
+        warnings.append(remark("HS331", text))
     if data.failures:
         path, reason = data.failures[0]
         first = ", the first of them " if len(data.failures) > 1 else ", "
         warnings.append(
-            f"{count(len(data.failures), 'image')} could not be used{first}"
-            f"{one_line(path)}: {one_line(reason)}."
+            remark(
+                "HS332",
+                f"{count(len(data.failures), 'image')} could not be used{first}"
+                f"{one_line(path)}: {one_line(reason)}.",
+            )
         )
     return warnings
 
 
-def about_suggested(data: FeatureSet, train: NDArray[np.intp], test: NDArray[np.intp]) -> list[str]:
+def about_suggested(
+    data: FeatureSet, train: NDArray[np.intp], test: NDArray[np.intp]
+) -> list[Remark]:
     """Say what becomes of the images that `suggest` chose; nothing if there are none."""
     chosen = data.is_suggested
     number, scored = int(chosen[train].sum()), int(chosen[test].sum())
@@ -92,20 +106,27 @@ def about_suggested(data: FeatureSet, train: NDArray[np.intp], test: NDArray[np.
         return []
     if scored:
         return [
-            f"{count(scored, 'scored image')} of {len(test):,} {'was' if scored == 1 else 'were'}"
-            " chosen by headstart suggest, and chosen images are no random sample: scores on new"
-            " images may differ. Label some images that were drawn at random."
+            remark(
+                "HS807",
+                f"{count(scored, 'scored image')} of {len(test):,}"
+                f" {'was' if scored == 1 else 'were'} chosen by headstart suggest, and chosen"
+                " images are no random sample: scores on new images may differ. Label some images"
+                " that were drawn at random.",
+            )
         ]
     return [
-        f"{count(number, 'training image')} {'was' if number == 1 else 'were'} chosen by headstart"
-        " suggest. They are trained on and never scored, because chosen images are no random"
-        " sample."
+        remark(
+            "HS806",
+            f"{count(number, 'training image')} {'was' if number == 1 else 'were'} chosen by"
+            " headstart suggest. They are trained on and never scored, because chosen images are no"
+            " random sample.",
+        )
     ]
 
 
 def about_leakage(
     train: NDArray[np.intp], test: NDArray[np.intp], partitions: Mapping[str, Partition]
-) -> list[str]:
+) -> list[Remark]:
     """Return a warning for each partition that connects training and test images.
 
     A test image counts for the first partition that connects it.
@@ -118,22 +139,28 @@ def about_leakage(
         number = int(leaked.sum())
         if number:
             warnings.append(
-                f"Leakage: {count(number, 'test image')} (of {len(test):,})"
-                f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
-                " inflates the test accuracy."
+                remark(
+                    "HS311",
+                    f"Leakage: {count(number, 'test image')} (of {len(test):,})"
+                    f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
+                    " inflates the test accuracy.",
+                )
             )
     return warnings
 
 
-def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]:
+def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[Remark]:
     """Return a warning if the validation split, ``held_out`` of the training images, leaks."""
     leaked = int(np.isin(group[held_out], group[~held_out]).sum())
     if not leaked:
         return []
     return [
-        f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,})"
-        f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on, so"
-        " the selection is biased towards heads that memorise."
+        remark(
+            "HS312",
+            f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,})"
+            f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on,"
+            " so the selection is biased towards heads that memorise.",
+        )
     ]
 
 

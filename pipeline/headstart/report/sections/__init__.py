@@ -121,8 +121,10 @@ def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
     if missed:
         text += "; " if text else f"{subject} by confidence: "
         # Rounded down: one just below its target must not read like the target.
-        best = math.floor(1e4 * max(point["bound"] for point in missed)) / 1e4
-        text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
+        best = math.floor(round(1e4 * max(point["bound"] for point in missed), 6)) / 1e4
+        *others, last = [_percent(point["target"]) for point in missed]
+        names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        text += f"{names} not reached, {_percent(best)} at most"
     return text
 
 

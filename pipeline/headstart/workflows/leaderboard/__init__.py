@@ -11,9 +11,20 @@ from typing import Any
 
 from headstart.core import targets
 from headstart.core.errors import one_line
-from headstart.workflows.leaderboard.shared import is_tested, provenance
+from headstart.workflows.leaderboard.shared import in_line, is_tested, provenance
 
-__all__ = ["as_html", "cells", "columns", "headline", "is_tested", "of", "provenance", "rows"]
+__all__ = [
+    "as_html",
+    "cells",
+    "columns",
+    "headline",
+    "is_tested",
+    "of",
+    "provenance",
+    "rows",
+    "summaries",
+    "warnings",
+]
 
 
 def of(results: dict[str, Any]) -> Any:  # noqa: ANN401 - a module
@@ -50,6 +61,11 @@ def summaries(results: dict[str, Any]) -> list[str]:
     return own
 
 
+def warnings(results: dict[str, Any]) -> list[str]:
+    """Return a line for each warning, which begins with its code."""
+    return [in_line(warning) for warning in results["warnings"]]
+
+
 def as_html(results: dict[str, Any]) -> str:
     """Return the leaderboard as an HTML table, for notebooks."""
     keys, titles = columns(results), of(results).TITLES
@@ -62,7 +78,7 @@ def as_html(results: dict[str, Any]) -> str:
     caption = f"{one_line(results['dataset']['name'])}: {provenance(results)}"
     if results["conclusion"]:
         caption += f". {one_line(results['conclusion'])}"
-    notes = "".join(f"<li>{html.escape(one_line(text))}</li>" for text in results["warnings"])
+    notes = "".join(f"<li>{html.escape(line)}</li>" for line in warnings(results))
     return (
         f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "")

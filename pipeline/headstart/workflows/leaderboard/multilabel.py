@@ -7,7 +7,7 @@ from typing import Any
 from headstart.core import artifacts
 from headstart.core.errors import one_line
 from headstart.core.group_text import in_words
-from headstart.workflows.leaderboard.shared import common, is_tested, shown
+from headstart.workflows.leaderboard.shared import common, in_line, is_tested, shown
 
 TITLES = {
     "backbone": "backbone",
@@ -104,7 +104,7 @@ def summaries(results: dict[str, Any]) -> list[str]:
     if len(scored) > 1:
         hardest = ", ".join(f"{one_line(name)} {ap:.2f}" for ap, name, _ in sorted(scored)[:_SHOWN])
         lines.append(f"lowest average precisions: {hardest}")
-    lines += [f"remark: {remark['text']}" for remark in results["insights"]["remarks"]]
+    lines += map(in_line, results["insights"]["remarks"])
     if tiers := results["insights"]["label_errors"]["tiers"]:
         doubtful = ", ".join(
             f"{tier['images']:,} {tier['tier']} ({sections.expected_errors(tier)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headstart.core import targets
@@ -29,6 +29,11 @@ def provenance(results: dict[str, Any]) -> str:
         + (f"scored once on {tested}" if is_tested(results) else f"none of {tested} independent")
         + f" ({data['test_split']})"
     )
+
+
+def in_line(remark: Mapping[str, str]) -> str:
+    """Return a remark as a line with its code; those of former versions have none."""
+    return f"remark {remark['code']}".rstrip() + f": {one_line(remark['text'])}"
 
 
 def shown(results: dict[str, Any], titles: Iterable[str], of_folds: str) -> list[str]:

@@ -81,7 +81,9 @@ def test_what_is_left_out_is_told_by_store():
     (a, b), (warning,) = align([first, second])
     assert a.features[:, 0].tolist() == b.features[:, 0].tolist() == [2, 4]
     assert b.features.shape == (2, 5)
-    assert warning == ("Compared on the 2 images that all stores share; left out: 2 of a, 1 of b.")
+    assert warning.text == (
+        "Compared on the 2 images that all stores share; left out: 2 of a, 1 of b."
+    )
 
 
 def test_images_are_the_same_by_their_bytes_not_by_their_paths():

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from factories import texts
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare import CompareConfig, compare, write_results
 from headstart.heads import HEADS
@@ -92,7 +93,7 @@ def test_leaked_test_images_are_named_and_left_out_of_a_second_accuracy(outcome)
     for head, entry in zip(comparison.heads, done.entries, strict=True):
         correct = entry.predicted == data.label[done.protocol.test]
         assert head.test_accuracy_without_leakage == pytest.approx(correct[apart].mean())
-    leaks = [warning for warning in comparison.warnings if warning.startswith("Leakage")]
+    leaks = [warning for warning in texts(comparison.warnings) if warning.startswith("Leakage")]
     assert ["byte-for-byte" in leak for leak in leaks] == [True, False]
     assert "near-duplicates" in leaks[1]
 
@@ -117,7 +118,9 @@ def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
         data = copied(data, first, row)
     comparison, _ = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert comparison.protocol["folds"] == 5
-    (warning,) = [w for w in comparison.warnings if "look like near-duplicates of one another" in w]
+    (warning,) = [
+        w for w in texts(comparison.warnings) if "look like near-duplicates of one another" in w
+    ]
     assert "All training images of class-1" in warning
 
 
@@ -141,13 +144,15 @@ def test_contradicting_labels_name_the_files(outcome):
     _, comparison, _, _ = outcome
     pair = ("train/image-8.jpg", "train/image-9.jpg")
     assert comparison.insights.duplicates.label_conflicts == [pair]
-    (warning,) = [w for w in comparison.warnings if "different labels" in w]
+    (warning,) = [w for w in texts(comparison.warnings) if "different labels" in w]
     assert warning.startswith("Identical images have different labels: train/image-8.jpg (class-2)")
     assert "train/image-9.jpg (class-0)" in warning
     contradicting = copied(photos(), 0, 1, label=1)
     (warning,) = [
         w
-        for w in compare([contradicting], CompareConfig(heads=("knn",), repeats=1))[0].warnings
+        for w in texts(
+            compare([contradicting], CompareConfig(heads=("knn",), repeats=1))[0].warnings
+        )
         if "different labels" in w
     ]
     assert warning.startswith("Near-identical images have different labels: train/image-0.jpg")

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from factories import feature_set, label_sets
+from factories import feature_set, label_sets, texts
 from headstart import report
 from headstart.core.errors import InputError
 from headstart.core.targets import MULTI_LABEL, by_name
@@ -101,7 +101,10 @@ def test_labels_that_cannot_be_learned_are_left_out_with_a_warning():
     sets[:, 0], sets[:, 1] = 0, 1
     comparison, _ = run(dataclasses.replace(data, label_sets=sets))
     assert comparison.dataset["classes"] == ["label 2", "label 3"]
-    assert sum("label 0" in line or "label 1" in line for line in comparison.warnings) == 2
+    assert sum("label 0" in line or "label 1" in line for line in texts(comparison.warnings)) == 2
+    assert [warning.code for warning in comparison.warnings] == ["HS605", "HS605"]
+    ignoring, _ = run(dataclasses.replace(data, label_sets=sets), ignore=("HS605",))
+    assert ignoring.warnings == []
     constant = dataclasses.replace(data, classes=data.classes[:2], label_sets=sets[:, :2])
     with pytest.raises(InputError, match=r"no label can be learned.*label 0.*label 1"):
         run(constant)
@@ -133,7 +136,7 @@ def test_duplicates_with_other_labels_are_named():
     sets[0], sets[1] = [1, 0, 0], [1, 1, 0]
     comparison, _ = run(dataclasses.replace(data, sha256=sha256, label_sets=sets))
     assert comparison.insights.duplicates.label_conflicts == [("0.jpg", "1.jpg")]
-    assert any("different labels" in line for line in comparison.warnings)
+    assert any("different labels" in line for line in texts(comparison.warnings))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pytest
+from factories import texts
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation import metrics
@@ -242,7 +243,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     assert [head.verdict for head in comparison.heads] == ["best", "better"]
     assert comparison.heads[1].difference_ci[0] > 0
     assert comparison.conclusion.startswith("Use knn, or add images: logistic-regression did")
-    (warning,) = [text for text in comparison.warnings if "measurably better" in text]
+    (warning,) = [text for text in texts(comparison.warnings) if "measurably better" in text]
     assert warning.startswith(
         "On the scored images logistic regression is measurably better than kNN, which"
     )
@@ -359,7 +360,7 @@ def test_a_held_out_test_is_stated():
     assert comparison.dataset["test_split"] == "held out"
     assert len(outcome.protocol.test) == 24
     assert "20 % of each class was held out, drawn with seed 4" in comparison.protocol["test_split"]
-    assert comparison.warnings == []
+    assert texts(comparison.warnings) == []
     assert comparison.dataset["images"].keys() == {""}
 
 
@@ -453,7 +454,7 @@ def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
         assert head.test_accuracy_without_leakage == right[apart].mean()
         low, high = head.test_accuracy_without_leakage_ci
         assert low <= right[apart].mean() <= high
-    ungrouped, exact, grouped, without = comparison.warnings
+    ungrouped, exact, grouped, without = texts(comparison.warnings)
     assert ungrouped.startswith("117 of ")
     assert "byte-for-byte duplicates" in exact
     assert "other images of their groups" in grouped
@@ -473,7 +474,7 @@ def test_a_test_split_of_copies_is_no_score():
     comparison, _ = compare([changed(data, sha256=sha256)], CompareConfig(heads=FAST, repeats=1))
     assert comparison.protocol["n_leaked"] == comparison.protocol["n_test"] == len(test)
     assert comparison.heads[0].test_accuracy == 1
-    text = " ".join(comparison.warnings)
+    text = " ".join(texts(comparison.warnings))
     assert "No test image is independent" in text
     assert f"{comparison.heads[0].cv_accuracy:.1%}" in text
     assert "rule of three" not in text
@@ -528,7 +529,7 @@ def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
         assert head.verdict == "worse" or head.backbone != "noisy"
     assert [entry["backbone"] for entry in comparison.backbones] == ["noisy", "clear", "gaussian"]
     assert [entry["dim"] for entry in comparison.backbones] == [6, 6, 16]
-    assert "left out: 0 of noisy, 10 of clear, 10 of gaussian" in comparison.warnings[0]
+    assert "left out: 0 of noisy, 10 of clear, 10 of gaussian" in texts(comparison.warnings)[0]
     assert comparison.dataset["n_images"] == 110
     assert lines[0].startswith("noisy, logistic-regression: ")
     # Every head has seen the same images, and been asked about the same.
@@ -567,14 +568,15 @@ def test_every_store_s_features_are_checked(data):
         compare([data, other], CompareConfig(heads=("knn",)))
     other.features[:] = 1
     comparison, _ = compare([data, other], CompareConfig(heads=("knn",), repeats=1))
-    assert comparison.warnings[0].startswith("noisy: All images have the same")
+    assert texts(comparison.warnings)[0].startswith("noisy: All images have the same")
 
 
 # ---- warnings ------------------------------------------------------------------------------------
 
 
 def warnings_of(data, **config):
-    return compare([data], CompareConfig(heads=("knn",), repeats=1, **config))[0].warnings
+    comparison, _ = compare([data], CompareConfig(heads=("knn",), repeats=1, **config))
+    return texts(comparison.warnings)
 
 
 @pytest.mark.slow
@@ -582,7 +584,7 @@ def test_copies_across_the_splits_are_counted_not_removed():
     data = feature_set()
     data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
     comparison, outcome = compare([data], CompareConfig(heads=("knn",), repeats=1))
-    warning, without = comparison.warnings
+    warning, without = texts(comparison.warnings)
     assert without.startswith("Without leakage")
     assert warning.startswith("Leakage: 2 test images (of 30) have byte-for-byte duplicates")
     assert len(outcome.protocol.test) == 30
@@ -594,7 +596,7 @@ def test_unlabelled_and_failed_images_are_told():
     data = changed(data, rows=[0], features=np.nan)  # takes no part, so it does no harm
     data = changed(data, failures=[("b\n.jpg", "truncated"), ("c.jpg", "truncated")])
     comparison, outcome = compare([data], CompareConfig(heads=("knn",), repeats=1))
-    assert comparison.warnings == [
+    assert texts(comparison.warnings) == [
         "Left out, because they have no label: 5 images.",
         r"2 images could not be used, the first of them b\n.jpg: truncated.",
     ]
@@ -609,7 +611,7 @@ def test_a_small_class_reduces_the_folds():
     data = changed(feature_set(n=93, test=0), label=label, split=["train"] * 92 + ["test"])
     comparison, _ = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert comparison.protocol["folds"] == 2
-    assert comparison.warnings[0] == (
+    assert texts(comparison.warnings)[0] == (
         "Cross-validation uses 2 folds, because class-2 has only 2 training images."
     )
 
@@ -618,7 +620,7 @@ def test_a_small_class_reduces_the_folds():
 def test_a_class_only_in_the_test_counts_as_errors():
     data = changed(feature_set(), rows=range(90), label=np.arange(90) % 2)
     comparison, outcome = compare([data], CompareConfig(repeats=1))
-    assert comparison.warnings[0] == (
+    assert texts(comparison.warnings)[0] == (
         "class-2 has no training images: 10 test images cannot be classified correctly."
     )
     for head, entry in zip(comparison.heads, outcome.entries, strict=True):
@@ -632,7 +634,7 @@ def test_a_class_only_in_the_test_counts_as_errors():
 def test_a_class_without_images_is_named():
     data = changed(feature_set(), classes=("class-0", "class-1", "class-2", "ghost"))
     comparison, _ = compare([data], CompareConfig(heads=FAST, repeats=1))
-    assert comparison.warnings[0] == "ghost has no images and can never be predicted."
+    assert texts(comparison.warnings)[0] == "ghost has no images and can never be predicted."
     assert comparison.dataset["images"]["train"]["ghost"] == 0
 
 
@@ -649,8 +651,8 @@ def test_a_test_without_errors_is_no_proof():
 def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
     for head, told in (("knn", True), ("logistic-regression", False)):
-        warnings = compare([feature_set()], CompareConfig(heads=(head,), repeats=1))[0].warnings
-        assert any("kNN keeps the features" in text for text in warnings) == told
+        comparison, _ = compare([feature_set()], CompareConfig(heads=(head,), repeats=1))
+        assert any("kNN keeps" in text for text in texts(comparison.warnings)) == told
     monkeypatch.setattr(scoring, "LARGE_MODEL", 1.0)
     assert not any("keeps the features" in text for text in warnings_of(feature_set()))
 
@@ -752,7 +754,7 @@ def test_one_feature_is_enough_to_run(sign):
     assert len(comparison.heads) == 5
     for head in comparison.heads:
         assert head.test_accuracy == 1 if sign == -1 else head.test_accuracy <= 0.6
-    told = any("same normalised features" in text for text in comparison.warnings)
+    told = any("same normalised features" in text for text in texts(comparison.warnings))
     assert told == (sign == 1)
 
 
@@ -760,8 +762,8 @@ def test_one_feature_is_enough_to_run(sign):
 def test_two_features_are_at_fault_and_not_the_labels():
     data = feature_set(n=80, k=4, d=2, spread=2.0)
     comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1))
-    assert any("2 features only" in text for text in comparison.warnings)
-    assert not any("Correct the labels" in text for text in comparison.warnings)
+    assert any("2 features only" in text for text in texts(comparison.warnings))
+    assert not any("Correct the labels" in text for text in texts(comparison.warnings))
     assert comparison.insights.label_errors.suspects == 0 == len(outcome.suspects.errors.suspects)
 
 

@@ -73,7 +73,7 @@ def test_a_store_on_disk_is_compared_as_one_in_memory(stores, name, tmp_path, mo
     assert done.exit_code == 0, done.output
     assert "stay on disk (--stream-above)" in done.output
     mine, theirs = (json.loads((out / "results.json").read_text()) for out in (streamed, held))
-    assert any("stay on disk" in text for text in mine["warnings"])
+    assert any("stay on disk" in warning["text"] for warning in mine["warnings"])
     (neighbours,) = (head for head in mine["heads"] if head["name"] == "knn")
     assert neighbours["approximation"].startswith("fitted on 8")
     assert mine["insights"]["label_errors"]["method"].endswith("in one round")

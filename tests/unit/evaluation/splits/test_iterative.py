@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from factories import texts
 from headstart.core.errors import InputError
 from headstart.evaluation.splits import Rules
 from headstart.evaluation.splits.iterative import divide, folds, hold_out
@@ -107,7 +108,7 @@ def test_a_rare_label_reduces_the_folds_and_a_constant_one_is_left_out() -> None
     allowed = check_labels(table_of_rare_labels(), None, NAMES, Rules(folds=5))
     assert allowed.folds == 3
     np.testing.assert_array_equal(allowed.kept, [True, True, False, False, False, False])
-    text = " ".join(allowed.warnings)
+    text = " ".join(texts(allowed.warnings))
     assert all(name in text for name in ("rare", "never", "always", "unknown", "single"))
 
 

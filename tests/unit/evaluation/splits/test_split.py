@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from factories import texts
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation import groups
@@ -76,7 +77,7 @@ def test_what_leads_from_training_to_test_is_told_by_its_kind():
     data.sha256[17] = data.sha256[1]
     found = make_protocol(data, Rules(), {"near-duplicates": scene})
     assert found.leaked.tolist() == [True, False, True, True, False, False]
-    exact, near = found.warnings
+    exact, near = texts(found.warnings)
     assert exact.startswith("Leakage: 1 test image (of 6) has byte-for-byte duplicates")
     assert near.startswith("Leakage: 2 test images (of 6) have near-duplicates")
     told = describe_protocol(data, found, Rules())
@@ -127,7 +128,7 @@ def test_a_validation_split_trains_unless_heads_are_chosen_on_it():
 def test_a_validation_split_that_leaks_is_told():
     data = data_of([0, 1] * 10, ["train"] * 12 + ["validation"] * 4 + ["test"] * 4)
     data.sha256[[12, 13]] = data.sha256[[0, 1]]
-    (warning,) = make_protocol(data, Rules(validation="predefined")).warnings
+    (warning,) = texts(make_protocol(data, Rules(validation="predefined")).warnings)
     assert warning.startswith("Leakage: 2 validation images (of 4) share a group")
     assert make_protocol(data, Rules()).warnings == []
 
@@ -175,7 +176,7 @@ def test_by_default_a_small_class_reduces_the_folds_and_one_image_is_too_few():
         small(Rules())
     found = small(Rules(), extra=1)
     assert found.folds == 2
-    assert "uses 2 folds, because class-3 has only 2 training images." in found.warnings[0]
+    assert "uses 2 folds, because class-3 has only 2 training images." in texts(found.warnings)[0]
 
 
 def test_small_classes_can_be_an_error():
@@ -183,7 +184,7 @@ def test_small_classes_can_be_an_error():
         small(Rules(small_classes="error"), extra=1)
     found = small(Rules(small_classes="error", folds=2), extra=1)
     assert found.folds == 2
-    assert found.warnings == []
+    assert texts(found.warnings) == []
 
 
 def test_small_classes_can_be_dropped():
@@ -191,7 +192,7 @@ def test_small_classes_can_be_dropped():
     assert found.folds == 5
     assert len(found.train) == 40
     assert len(found.test) == 2
-    assert found.warnings == [
+    assert texts(found.warnings) == [
         "Left out, because they have fewer than 5 training images: class-2, class-3."
     ]
     with pytest.raises(InputError, match="fewer than two classes have 21 training images or more"):
@@ -229,7 +230,7 @@ def test_copies_do_not_make_a_class_large():
     data.sha256[10:18] = data.sha256[10]
     found = make_protocol(data, Rules())
     assert found.folds == 3
-    assert found.warnings == [
+    assert texts(found.warnings) == [
         "Cross-validation uses 3 folds, because class-1 has only 10 training images in 3 groups."
     ]
     data.sha256[10:20] = data.sha256[10]

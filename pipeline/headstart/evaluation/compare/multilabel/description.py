@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
-from headstart.core.results import DuplicateSummary
+from headstart.core.remarks import remark
+from headstart.core.results import DuplicateSummary, Remark
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.insights import NAMED
 from headstart.evaluation.compare.multilabel.division import label_sets, plain
@@ -83,7 +84,7 @@ def with_conflicts(
     return dataclasses.replace(summary, label_conflicts=named)
 
 
-def about_conflicts(data: FeatureSet, conflicts: Pairs) -> list[str]:
+def about_conflicts(data: FeatureSet, conflicts: Pairs) -> list[Remark]:
     """Return a warning about duplicates with other labels."""
     if not conflicts:
         return []
@@ -91,8 +92,11 @@ def about_conflicts(data: FeatureSet, conflicts: Pairs) -> list[str]:
     shown = "; ".join(f"{_labelled(data, a)} and {_labelled(data, b)}" for a, b in named)
     more = f"; and {len(conflicts) - NAMED:,} more" if len(conflicts) > NAMED else ""
     return [
-        f"Identical or near-identical images have different labels: {shown}{more}. Correct the"
-        " labels and run headstart features again."
+        remark(
+            "HS333",
+            f"Identical or near-identical images have different labels: {shown}{more}. Correct the"
+            " labels and run headstart features again.",
+        )
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from headstart.core.label_results import LabelComparison
 from headstart.core.records import FeatureSet
@@ -25,6 +25,7 @@ def compare_tuned(
     network: TunedNetwork,
     config: CompareConfig,
     progress: Callable[[str], None] | None = None,
+    named_groups: Mapping[str, str] | None = None,
 ) -> tuple[LabelComparison, LabelOutcome]:
     """Do what `headstart.evaluation.compare.finetuned.compare_tuned` does, with several labels.
 
@@ -32,7 +33,7 @@ def compare_tuned(
     heads are; all are ranked by macro average precision there.
     """
     names, stores = beside_tuned(frozen, tuned)
-    comparison, outcome = compare(stores[:1], config, progress=progress)
+    comparison, outcome = compare(stores[:1], config, named_groups, progress)
     data = outcome.best.data
     stores = [with_labels(store, data) for store in stores]
     entries = [dataclasses.replace(entry, backbone=names[0]) for entry in outcome.entries]
@@ -41,6 +42,10 @@ def compare_tuned(
     test = scoring.HeldOut.of(data, outcome.protocol, config.seed)
     heads, best = scoring.score_heads(entries, test), entries[0]
     about = remarks.remarks_on(data, outcome.protocol, heads, comparison.baselines)
+    groups = None
+    if outcome.grouping is not None:
+        groups = scoring.score_groups(entries, heads, test, outcome.grouping)
+    about_choice = without(scoring.about_the_choice(heads), config.ignore)
     comparison = dataclasses.replace(
         comparison,
         heads=heads,
@@ -48,8 +53,10 @@ def compare_tuned(
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
         backbones=[describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)],
-        insights=dataclasses.replace(comparison.insights, remarks=without(about, config.ignore)),
-        warnings=list(dict.fromkeys([*comparison.warnings, *scoring.about_the_choice(heads)])),
+        insights=dataclasses.replace(
+            comparison.insights, remarks=without(about, config.ignore), group_answers=groups
+        ),
+        warnings=list(dict.fromkeys([*comparison.warnings, *about_choice])),
         conclusion=scoring.conclude(heads, test),
     )
     return comparison, dataclasses.replace(outcome, entries=entries)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.core.label_results import LabelGroupScores, LabelHeadResult
 from headstart.core.records import FeatureSet
+from headstart.core.results import Remark
 from headstart.evaluation import group_answers
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.training import LabelEntry
@@ -98,7 +99,7 @@ def score_baselines(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelH
     return [_result(entry, test, "") for entry in entries]
 
 
-def about_the_choice(results: Sequence[LabelHeadResult]) -> list[str]:
+def about_the_choice(results: Sequence[LabelHeadResult]) -> list[Remark]:
     """Return a warning if a head is measurably better on the test images than the chosen one."""
     better = name_heads([head for head in results if head.verdict == "better"], results, "title")
     return warn_of_better(better, results[0].title)
@@ -115,7 +116,7 @@ def conclude(results: Sequence[LabelHeadResult], test: HeldOut) -> str:
     kinds = {verdict: [head for head in others if head.verdict == verdict] for verdict in _VERDICTS}
     if kinds["better"]:
         better = count_heads(kinds["better"], results)
-        return f"Use {use}, or add images: {better} did better, see the warning."
+        return f"Use {use}, or add images: {better} did better on the scored images."
     if not kinds["tie"]:
         worse = count_heads(kinds["worse"], results)
         return f"Use {use}: its mean average precision exceeds that of {worse} by more than chance."

@@ -125,15 +125,18 @@ def _compare(
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
             group_answers=scores,
         ),
-        warnings=[
-            *about_weights(stores),
-            *about_disk(named),
-            *about_alignment,
-            *protocol.warnings,
-            *about_other_features({name: plain(store) for name, store in named.items()}),
-            *description.about_conflicts(data, conflicts),
-            *scoring.about_the_choice(heads),
-        ],
+        warnings=without(
+            [
+                *about_weights(stores),
+                *about_disk(named),
+                *about_alignment,
+                *protocol.warnings,
+                *about_other_features({name: plain(store) for name, store in named.items()}),
+                *description.about_conflicts(data, conflicts),
+                *scoring.about_the_choice(heads),
+            ],
+            config.ignore,
+        ),
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
