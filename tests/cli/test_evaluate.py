@@ -165,5 +165,5 @@ def test_the_page_shows_operating_points_costs_and_what_remarks_mean(
     fastjsonschema.compile(evaluation_schema())(document)
     assert document["models"][0]["costs"]["saved"] is not None
     page = (tmp_path / "page.html").read_text()
-    for text in ("predict --costs", 'id="operating-points"', 'id="HS506"', "Few images"):
+    for text in ("predict --costs", 'id="operating-points"', "HS506: Few images"):
         assert text in page
