@@ -97,7 +97,7 @@ def extract_features(
         precision: arithmetic of the network, one of `core.choices.PRECISIONS`.
         max_drift: for ``int8`` and ``auto``: largest allowed mean (1 - cosine) to fp32 features.
         max_accuracy_loss: for ``int8`` and ``auto``: largest allowed loss of accuracy, in
-            percentage points.
+            percentage points; a larger one counts once it is beyond chance.
         device: one of `core.choices.DEVICES`.
         workers: threads, or workers of the engine; None means one per core.
         batch_size: images in one inference; None means 4 on a CPU, 64 on a GPU.
