@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/extraction.py DATA [--images 256] [--large-images 48] [--rounds 3]
            [--networks efficientnet-lite0,resnet18,resnet50,mobilenet_v3_large]
+           [--int8 efficientnet-lite0]
            [--rivals dataloader,img2vec_pytorch,thingsvision] [--cache FOLDER]
 
 Every contender reads the same files with the same network, each in a process of its own, one at a
@@ -11,6 +12,10 @@ includes listing the images and writing the store, which no other does.
 
 - The bound is what the cores could do if threads cost nothing: cores / (seconds to read, decode
   and resize an image + seconds to infer it), measured alone on one thread in the same round.
+- Cores that share caches, memory and a clock are slower together. So as many processes as there are
+  cores, which share nothing and only do that, run side by side too ("apart").
+- The networks of --int8 run in int8 too, in the same rounds, with a bound of their own. Their
+  file is calibrated on the photos, outside the clock.
 - The DataLoader runs with the library's own transforms (timm's or torchvision's). A trial of every
   mix of workers, batch, layout and threads picks two, which both run in every round; the faster
   one of the round counts.
@@ -30,6 +35,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +45,7 @@ import networks
 import page
 import photos
 from alternate import Contender, ContenderError
+from headstart.core.parallel import available_cores
 from rich.console import Console
 from rich.table import Table
 
@@ -50,6 +57,8 @@ SCRIPTS = {
 }
 TRIAL, LARGE_TRIAL = 32, 12  # images that a setting is tried on, unless its batch is larger
 LARGE_RIVAL = 32  # large photos that a rival reads: whole batches for each of two workers
+OURS = ("headstart", "headstart int8")
+LIMITS = ("bound", "apart")
 KEPT = {"dataloader": 2}  # settings that a trial picks; of others one
 # For the estimate, seconds on two cores of a server processor: what an image of Headstart's costs
 # in a round, bound included; what one of the rivals' costs, all of them together; the trial.
@@ -85,6 +94,8 @@ def benchmark(options: argparse.Namespace) -> None:
             page.sample("cells", cell)
             for rival, values in cell["headstart_to"].items():
                 page.ratio(f"{cell['network']}, {cell['photos']}: headstart / {rival}", values)
+            for rival, values in cell["int8_to"].items():
+                page.ratio(f"{cell['network']}, {cell['photos']}: int8 / {rival}", values)
     for name in sets:
         out.print(table_of(name, [cell for cell in cells if cell["photos"] == name]))
     out.print({name: value for name, value in machine.items() if name != "versions"})
@@ -99,6 +110,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rival-images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--networks", type=names_of(networks.NAMES), default=networks.NAMES)
+    parser.add_argument("--int8", type=names_of(networks.NAMES), default=[networks.EMBEDDED])
     parser.add_argument("--rivals", type=names_of(SCRIPTS), default=list(SCRIPTS))
     cache = Path(tempfile.gettempdir()) / "headstart-bench"
     parser.add_argument("--cache", type=Path, default=cache, help=f"default {cache}")
@@ -143,6 +155,28 @@ def interpreter(rival: str, cache: Path) -> Path | str | None:
     return python
 
 
+class Crew:
+    """Headstart's process, and for the setting ``apart`` one more for each further core."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        script = CONTENDERS / "headstart_embed.py"
+        self._all = [Contender(script, request) for _ in range(available_cores())]
+        self.opened = self._all[0].opened
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Let the first measure, or for ``apart`` all at once: their speeds are added."""
+        if request["setting"]["name"] != "apart":
+            return self._all[0].ask(request)
+        with ThreadPoolExecutor(len(self._all)) as pool:
+            answers = list(pool.map(lambda each: each.ask(request), self._all))
+        return {"speed": sum(answer["speed"] for answer in answers)}
+
+    def close(self) -> None:
+        """End the processes."""
+        for each in self._all:
+            each.close()
+
+
 def race(
     network: str,
     sets: dict[str, list[Path]],
@@ -150,8 +184,12 @@ def race(
     options: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """Measure one network on every set of photos."""
-    request = {"network": network, "model": str(networks.model_file(network, options.cache))}
-    racers = {"headstart": Contender(CONTENDERS / "headstart_embed.py", request)}
+    model = networks.model_file(network, options.cache)
+    request = {"network": network, "model": str(model)}
+    racers: dict[str, Contender | Crew] = {"headstart": Crew(request)}
+    if network in options.int8:
+        file = networks.int8_file(model, options.data)
+        racers["headstart int8"] = Crew({"model": str(file)})
     absent = {}
     for rival, python in pythons.items():
         try:
@@ -168,7 +206,7 @@ def race(
         few = photos.spread(files, options.rival_images if name == "photos" else LARGE_RIVAL)
         trial = TRIAL if name == "photos" else LARGE_TRIAL
         cell = measure(
-            racers, settings, absent, {"headstart": files, "": few}, trial, options.rounds
+            racers, settings, absent, dict.fromkeys(OURS, files) | {"": few}, trial, options.rounds
         )
         yield {
             "network": network,
@@ -186,7 +224,7 @@ def race(
 
 
 def measure(
-    racers: dict[str, Contender],
+    racers: dict[str, Contender | Crew],
     settings: dict[str, list[dict[str, Any]]],
     absent: dict[str, str],
     paths: dict[str, list[str]],
@@ -212,13 +250,13 @@ def measure(
     for racer, choices in settings.items():
         try:
             speed(racer, choices[0], 8)  # the first call pays for much that the others do not
-            if racer != "headstart":
+            if racer not in OURS:
                 trials[racer] = {
                     choice["name"]: speed(racer, choice, max(few, 2 * choice["batch"]))
                     for choice in choices
                 }
         except ContenderError as error:
-            if racer == "headstart":
+            if racer in OURS:
                 raise
             absent[racer] = str(error)
             del racers[racer]
@@ -259,41 +297,45 @@ def results(speeds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
     """
     by_racer: dict[str, list[float]] = {}
     for (racer, setting), values in speeds.items():
-        name = "bound" if setting == "bound" else racer
+        name = _named(racer, setting)
         known = by_racer.get(name, values)
         by_racer[name] = [max(pair) for pair in zip(known, values, strict=True)]
+    rivals = [name for name in by_racer if name.split(" ")[0] not in ("headstart", *LIMITS)]
+
+    def to(ours: str, others: list[str]) -> dict[str, list[float]]:
+        if ours not in by_racer:
+            return {}
+        return {name: alternate.paired(by_racer[ours], by_racer[name]) for name in others}
+
     return {
-        "settings": {" ".join(key): values for key, values in speeds.items()},
+        "settings": {"/".join(key): values for key, values in speeds.items()},
         "speeds": by_racer,
-        "headstart_to": {
-            name: alternate.paired(by_racer["headstart"], values)
-            for name, values in by_racer.items()
-            if name != "headstart"
-        },
-        "bound_to": {
-            name: alternate.paired(by_racer["bound"], values)
-            for name, values in by_racer.items()
-            if name not in ("headstart", "bound")
-        },
+        "headstart_to": to("headstart", [*LIMITS, *rivals]),
+        "bound_to": to("bound", rivals),
+        "int8_to": to("headstart int8", ["headstart", *(f"{x} int8" for x in LIMITS), *rivals]),
     }
+
+
+def _named(racer: str, setting: str) -> str:
+    return setting + racer.removeprefix("headstart") if setting in LIMITS else racer
 
 
 def table_of(name: str, cells: list[dict[str, Any]]) -> Table:
     """Show one set of photos: who did how much, and what Headstart and its bound are to them."""
     table = Table(
-        "network", "contender", "images/s", "headstart ÷ it", "bound ÷ it",
+        "network", "contender", "images/s", "headstart ÷ it", "bound ÷ it", "int8 ÷ it",
         title=f"{name}: {cells[0]['images']} images, for the rivals {cells[0]['rival_images']}; "
         "medians (and ranges), ratios paired by round",
     )  # fmt: skip
     for cell in cells:
         for racer, values in cell["speeds"].items():
-            to, limit = cell["headstart_to"].get(racer), cell["bound_to"].get(racer)
+            ratios = [cell[key].get(racer) for key in ("headstart_to", "bound_to", "int8_to")]
+            digits = 3 if racer.split(" ")[0] in LIMITS else 2
             table.add_row(
                 cell["network"] if racer == "headstart" else "",
                 label(cell, racer),
                 alternate.show(values),
-                alternate.show(to, 3 if racer == "bound" else 2) if to else "",
-                alternate.show(limit, 2) if limit else "",
+                *(alternate.show(ratio, digits) if ratio else "" for ratio in ratios),
             )
         for racer, reason in cell["absent"].items():
             table.add_row("", racer, "n/a", reason)
@@ -306,9 +348,9 @@ def label(cell: dict[str, Any], racer: str) -> str:
     if racer not in cell["trials"]:
         return racer
     medians = {
-        key.split(" ", 1)[1]: alternate.spread(values)["median"]
+        key.split("/", 1)[1]: alternate.spread(values)["median"]
         for key, values in cell["settings"].items()
-        if key.split(" ")[0] == racer
+        if key.split("/")[0] == racer
     }
     note = cell["notes"][racer]
     return f"{racer} ({', '.join(filter(None, [note, best(medians, 1)[0]]))})"

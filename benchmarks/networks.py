@@ -66,6 +66,15 @@ def model_file(name: str, cache: Path) -> Path:
     return path
 
 
+def int8_file(model: Path, data: str) -> Path:
+    """Return the file in int8 beside an exported network, calibrated on photos of ``data``."""
+    from headstart import datasets  # here, as above
+    from headstart.backbones.inference import precision_choice
+    from headstart.core.parallel import available_cores
+
+    return precision_choice.quantised(model, datasets.open_source(data), available_cores())[0]
+
+
 def transform(name: str) -> Any:
     """Return the library's own transform: of timm for efficientnet-lite0, else torchvision's."""
     if name == EMBEDDED:

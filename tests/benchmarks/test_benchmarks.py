@@ -33,13 +33,27 @@ def test_a_round_compares_with_the_best_setting_of_that_round(bench):
         {
             ("headstart", "headstart"): [12.0, 12.0, 9.0],
             ("headstart", "bound"): [12.0, 16.0, 10.0],
+            ("headstart", "apart"): [10.0, 12.0, 9.0],
+            ("headstart int8", "headstart"): [24.0, 24.0, 18.0],
+            ("headstart int8", "bound"): [32.0, 30.0, 20.0],
+            ("headstart int8", "apart"): [24.0, 30.0, 18.0],
             ("dataloader", "a"): [4.0, 2.0, 1.0],
             ("dataloader", "b"): [3.0, 6.0, 3.0],
         }
     )
     assert cell["speeds"]["dataloader"] == [4.0, 6.0, 3.0]
-    assert cell["headstart_to"] == {"bound": [1.0, 0.75, 0.9], "dataloader": [3.0, 2.0, 3.0]}
+    assert cell["headstart_to"] == {
+        "bound": [1.0, 0.75, 0.9],
+        "apart": [1.2, 1.0, 1.0],
+        "dataloader": [3.0, 2.0, 3.0],
+    }
     assert cell["bound_to"]["dataloader"] == pytest.approx([3.0, 16 / 6, 10 / 3])
+    assert cell["int8_to"] == {
+        "headstart": [2.0, 2.0, 2.0],
+        "bound int8": [0.75, 0.8, 0.9],
+        "apart int8": [1.0, 0.8, 1.0],
+        "dataloader": [6.0, 4.0, 6.0],
+    }
 
 
 def test_large_photos_keep_the_layout_that_won_and_drop_the_largest_batch(bench):
