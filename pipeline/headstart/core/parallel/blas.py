@@ -83,6 +83,8 @@ class _Process:
     @contextmanager
     def entered(self, *settings: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
         with self._lock:
+            if not self._users:
+                _take_control()
             for setting in settings:
                 if setting not in self._entered:
                     self._settings.enter_context(setting())
@@ -94,6 +96,7 @@ class _Process:
             with self._lock:
                 self._users -= 1
                 if not self._users:
+                    _take_control()
                     self._entered.clear()
                     self._settings.close()
 
@@ -117,6 +120,20 @@ def _numpy_pools() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def _take_control() -> None:
+    """Let this thread set the threads of OpenBLAS.
+
+    threadpoolctl 3.8 ignores every thread but the one that set them last, while that lives. Here
+    the first to come and the last to go may be different ones.
+    """
+    import threadpoolctl
+
+    openblas = getattr(threadpoolctl, "OpenBLASController", None)
+    clear = getattr(openblas, "clear_controlling_thread", None)  # former versions have none
+    if clear is not None:
+        clear(force=True)
 
 
 def _one_blas_thread() -> AbstractContextManager[None]:
