@@ -66,12 +66,13 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
 @click.option(
     "--views",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Cached views of each training image; the first is not augmented.",
+    help="Cached views of each training image; the first is not augmented.  [default: two for "
+    "three epochs, 8 at most]",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), help="Maximum number of epochs.  [default: 12; head 30]"
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Maximum number of epochs.  [default: 12; head 30; top 6 to 12, fewer for more images]",
 )
 @click.option(
     "--batch-size",
@@ -118,7 +119,7 @@ def command(
     boundary: str,
     out: Path | None,
     advise: bool,
-    views: int,
+    views: int | None,
     epochs: int | None,
     batch_size: int,
     lr: float | None,

@@ -154,10 +154,10 @@ def predict_time(
 
     ``config`` is of ``top`` mode, not settled.
     """
-    config = config.for_mode(mode)
+    config = config.for_mode(mode, sizes["train"])
     epochs = config.epochs or 1
     epoch = paces[mode].image * (sizes["train"] + VALIDATING * sizes["validation"])
-    once = paces[mode].view * (config.views * sizes["train"] + sizes["validation"])
+    once = paces[mode].view * ((config.views or 1) * sizes["train"] + sizes["validation"])
     if mode != HEAD:  # a tuned network has to embed all images again
         once += paces[HEAD].view * sum(sizes.values())
     seconds = once + epochs * epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from headstart.core.errors import InputError
 
 HEAD, TOP, ALL = MODES
 FROZEN_NORM_BELOW = 10_000  # training images; with fewer, batch statistics are too noisy
+SHOWN = 18_000  # images in all epochs of `top`, within `TOP_EPOCHS`
+TOP_EPOCHS = 6, 12
+MOST_VIEWS = 8
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     HEAD: {"epochs": 30, "lr": 0.0, "head_lr": 1e-3, "depth_decay": 1.0},
-    TOP: {"epochs": 12, "lr": 1e-3, "head_lr": 5e-4, "depth_decay": 0.3},
+    TOP: {"lr": 1e-3, "head_lr": 5e-4, "depth_decay": 0.3},
     ALL: {"epochs": 12, "lr": 2e-4, "head_lr": 1e-3, "depth_decay": 0.1},
 }
 
@@ -23,7 +27,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 class FinetuneConfig:
     """How to fine-tune; raises `InputError` for values out of range or in conflict.
 
-    None stands for the mode's default; see `settled`, and `headstart.finetune` for what you choose.
+    None stands for the default of the mode and the number of images; see `settled`, and
+    `headstart.finetune` for what you choose.
 
     Attributes:
         head_lr: peak learning rate of the classifier; ``lr`` is the base's.
@@ -38,7 +43,7 @@ class FinetuneConfig:
 
     mode: str = TOP
     boundary: str = ""
-    views: int = 8
+    views: int | None = None
     epochs: int | None = None
     batch: int = 32
     lr: float | None = None
@@ -62,18 +67,25 @@ class FinetuneConfig:
             raise InputError(
                 f"--from applies to --mode {TOP} only; omit it with --mode {self.mode}"
             )
-        if self.views < 1 or self.batch < 1 or (self.epochs is not None and self.epochs < 1):
+        if self.batch < 1 or any(n is not None and n < 1 for n in (self.views, self.epochs)):
             raise InputError("views, epochs and the batch size must be at least 1")
 
-    def settled(self) -> FinetuneConfig:
-        """Return the same with the mode's default in place of every None."""
-        defaults = _DEFAULTS[self.mode].items()
-        missing = {name: value for name, value in defaults if getattr(self, name) is None}
+    def settled(self, images: int) -> FinetuneConfig:
+        """Return the same with defaults in place of every None; ``images`` are trained on.
+
+        Twelve epochs of many images gain nothing over six, and two views suffice for three epochs.
+        """
+        few, many = TOP_EPOCHS
+        epochs = self.epochs or _DEFAULTS[self.mode].get("epochs")
+        epochs = epochs or min(many, max(few, round(SHOWN / max(1, images))))
+        defaults = {"epochs": epochs, "views": min(MOST_VIEWS, math.ceil(2 * epochs / 3))}
+        defaults = _DEFAULTS[self.mode] | defaults
+        missing = {k: value for k, value in defaults.items() if getattr(self, k) is None}
         return dataclasses.replace(self, **missing)
 
-    def for_mode(self, mode: str) -> FinetuneConfig:
+    def for_mode(self, mode: str, images: int) -> FinetuneConfig:
         """Return the settled configuration of another mode, with its own learning rates."""
         boundary = self.boundary if mode == TOP else ""
         return dataclasses.replace(
             self, mode=mode, boundary=boundary, lr=None, head_lr=None, depth_decay=None
-        ).settled()
+        ).settled(images)

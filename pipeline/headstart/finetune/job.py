@@ -52,7 +52,7 @@ class FinetuneJob:
     ) -> FinetuneJob:
         """Divide the images and settle the configuration."""
         division = divide(frozen, config.seed, named_groups)
-        return cls(data, frozen, choice, division, config.settled(), reading)
+        return cls(data, frozen, choice, division, config.settled(len(division.train)), reading)
 
     @property
     def sizes(self) -> dict[str, int]:

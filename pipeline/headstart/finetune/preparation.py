@@ -53,7 +53,9 @@ def prepare(
     ``start`` is the job's; ``progress`` receives (images done, images to do).
     """
     division = job.division
-    train, validation = job.photos((division.train, job.config.views), (division.validation, 1))
+    train, validation = job.photos(
+        (division.train, job.config.views or 1), (division.validation, 1)
+    )
     parts = (
         LabelledPhotos(train, job.targets(division.train)),
         LabelledPhotos(validation, job.targets(division.validation)),

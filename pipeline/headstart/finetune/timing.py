@@ -37,7 +37,8 @@ def measure(job: FinetuneJob, start: Start) -> dict[str, Pace]:
     )
     paces = {}
     for mode in MODES:
-        config = dataclasses.replace(job.config.for_mode(mode), epochs=_EPOCHS, views=_VIEWS)
+        config = job.config.for_mode(mode, len(part.train))
+        config = dataclasses.replace(config, epochs=_EPOCHS, views=_VIEWS)
         with TemporaryDirectory(prefix="headstart-timing-") as folder:
             small = dataclasses.replace(job, division=part, config=config)
             paces[mode] = _pace(small, start, Path(folder))

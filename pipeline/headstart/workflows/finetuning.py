@@ -40,7 +40,7 @@ def finetune(
     colour: str = "",
     mode: str = TOP,
     boundary: str = "",
-    views: int = 8,
+    views: int | None = None,
     epochs: int | None = None,
     batch_size: int = 32,
     lr: float | None = None,
@@ -73,7 +73,9 @@ def finetune(
             boundary as well, ``all`` everything.
         boundary: the last frozen layer of ``top``; empty means the input of the last stage.
         views: augmented views of each training image that are cached; the first is not augmented.
-        epochs: at most; None means 12, for ``head`` 30.
+            None means two for three epochs, 8 at most.
+        epochs: at most; None means 30 for ``head``, 12 for ``all``, and for ``top`` 12 of up to
+            1,500 training images, fewer of more, 6 from 3,000 on.
         batch_size: images a step.
         lr: peak learning rate of the base; None takes the mode's.
         patience: epochs without a better validation before it stops.
@@ -143,7 +145,7 @@ def advise_finetuning(
     value_range: str = "",
     colour: str = "",
     boundary: str = "",
-    views: int = 8,
+    views: int | None = None,
     epochs: int | None = None,
     batch_size: int = 32,
     lr: float | None = None,

@@ -20,7 +20,7 @@ from headstart.finetune.single_label import CrossEntropy
 from headstart.finetune.training import Progress, Trainer, TrainingSetup, choose_device
 
 DIM, CLASSES = 6, 3
-CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled()
+CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled(100)
 
 
 @pytest.fixture(scope="module")
