@@ -168,9 +168,12 @@ class _Seconds:
         self.seconds[file_of(report.nodeid)] += report.duration
 
     def pytest_sessionfinish(self) -> None:
+        """Keep the longest time: a run may be of one test of a file."""
         known = self.cache.get(self.key, {})
-        rounded = {file: round(spent, 1) for file, spent in self.seconds.items()}
-        self.cache.set(self.key, known | rounded)
+        longest = {
+            file: max(round(spent, 1), known.get(file, 0.0)) for file, spent in self.seconds.items()
+        }
+        self.cache.set(self.key, known | longest)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -289,6 +292,14 @@ def no_curve(monkeypatch) -> None:
     from headstart.evaluation.compare import stage
 
     monkeypatch.setattr(stage, "learn_curve", lambda *_: None)
+
+
+@pytest.fixture
+def one_division(monkeypatch) -> None:
+    """Divide few images into folds once, not ten times: for tests that do not ask about repeats."""
+    from headstart.evaluation.splits import config
+
+    monkeypatch.setattr(config, "MAX_REPEATS", 1)
 
 
 @pytest.fixture(scope="session")
