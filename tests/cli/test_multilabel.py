@@ -152,7 +152,6 @@ def flags(colours, tmp_path):
 @pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["top", "head", "all"])
-@pytest.mark.usefixtures("one_division")
 def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
     out = tmp_path / "tuned"
     words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]

@@ -29,7 +29,6 @@ NETWORKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_division")
 def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path, level):
     (network, weights), boundary, tuned_name = NETWORKS[level]
     folder, out = image_folder(splits=("train", "validation", "test")), tmp_path / "out"
@@ -67,7 +66,6 @@ def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_division")
 def test_groups_are_kept_whole_and_get_one_answer(image_folder, tmp_path):
     folder, out = image_folder(splits=("train", "validation", "test")), tmp_path / "out"
     words = ["finetune", str(folder), "--out", str(out), "--mode", "head", "--epochs", "1"]
