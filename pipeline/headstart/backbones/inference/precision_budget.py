@@ -50,7 +50,8 @@ def standard_error(differences: NDArray[np.floating]) -> float:
     """Return that of the mean, in percentage points, of one difference an image; 0 if unknown."""
     if len(differences) < 2:
         return 0.0
-    return round(100 * float(differences.std(ddof=1)) / len(differences) ** 0.5, 3)
+    error: float = differences.std(ddof=1) / len(differences) ** 0.5
+    return round(100 * float(error), 3)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,8 @@ def loss_error(truth: States, before: NDArray[np.floating], after: NDArray[np.fl
             losses.append(scores[0] - scores[1])
     if not losses:
         return 0.0
-    return round(100 * float((len(losses) - 1) * np.var(losses)) ** 0.5, 3)
+    spread = float(np.std(losses))
+    return round(100 * spread * math.sqrt(len(losses) - 1), 3)
 
 
 def facts(head: TrainedHead) -> dict[str, Any]:
