@@ -37,9 +37,9 @@ class LeftOut:
 
         ``marks``, ``(n, k)``, are 1, 0, or -1 where it is unknown whether an image has a label.
         """
-        n, known = len(marks), marks >= 0
-        shares = (marks == 1).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        targets = np.where(known, marks, shares)
+        n, annotated = len(marks), marks >= 0
+        shares = (marks == 1).sum(axis=0) / np.maximum(annotated.sum(axis=0), 1)
+        targets = np.where(annotated, marks, shares)
         centre = targets.mean(axis=0)
         kernel = _kernel(features)
         means = kernel.mean(axis=0)
@@ -51,7 +51,7 @@ class LeftOut:
             hat = (axes * (squares / (squares + penalty * scale))) @ axes.T
             leverage = np.diagonal(hat)[:, np.newaxis] + 1 / n
             residuals = (targets - centre - hat @ (targets - centre)) / (1 - leverage)
-            errors = (residuals**2 * known).sum(axis=1)
+            errors = (residuals**2 * annotated).sum(axis=1)
             # The shares among all other images, by which an answer begins, speak against its own.
             values = targets - residuals + (targets - centre) / max(n - 1, 1)
             tried.append(cls(values.round(9), errors))  # equal ones beyond rounding errors

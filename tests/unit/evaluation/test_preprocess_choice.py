@@ -181,7 +181,7 @@ class TestLeftOut:
         rng = np.random.default_rng(0)
         features = rng.normal(size=(20, 6)).astype(np.float32)
         marks = np.eye(3, dtype=np.int8)[np.arange(20) % 3]
-        found = LeftOut.of(features, marks)
+        answers = LeftOut.of(features, marks)
         unit = features / np.linalg.norm(features, axis=1, keepdims=True)
         distances = 2 - 2 * unit @ unit.T
         spectrum, axes = np.linalg.eigh(np.exp(-distances / distances.mean()))
@@ -195,12 +195,12 @@ class TestLeftOut:
                 model = Ridge(alpha=penalty * scale).fit(mapped[rest], marks[rest])
                 values.append(model.predict(mapped[row : row + 1])[0])
             errors.append(((np.array(values) - marks) ** 2).sum(axis=1).mean())
-        assert found.errors.mean() == pytest.approx(min(errors), rel=1e-3)
+        assert answers.errors.mean() == pytest.approx(min(errors), rel=1e-3)
 
     def test_equal_features_tell_nothing(self):
         marks = np.eye(2, dtype=np.int8)[np.array([0, 1, 1, 1, 0])]
-        found = LeftOut.of(np.ones((5, 4), np.float32), marks)
-        assert np.allclose(found.values, [0.4, 0.6])
+        answers = LeftOut.of(np.ones((5, 4), np.float32), marks)
+        assert np.allclose(answers.values, [0.4, 0.6])
 
     def test_unknown_labels_count_for_nothing(self):
         rng = np.random.default_rng(0)
