@@ -39,6 +39,8 @@ from rich.table import Table
 
 FULL = 10**6  # of scaled.KEPT: nothing is that large
 out = Console()
+if not out.is_terminal:
+    out = Console(width=110)  # a file or a pipe has room for the tables
 
 
 def sample(data: str, count: int) -> list[Path]:
@@ -133,7 +135,6 @@ def resizing(paths: list[Path], runner: Runner, rounds: int) -> list[dict]:
         row |= {"largest": int(levels.max()), "mean": float(levels.mean())}
         row |= {"cosine": float(cosines.mean()), "smallest cosine": float(cosines.min())}
         rows.append(row)
-        out.print(row)
     return rows
 
 
@@ -287,8 +288,30 @@ def large(paths: list[Path], runner: Runner, count: int) -> list[dict]:
         row |= {"ms": 1000 * statistics.median(times)}
         row |= {"megabytes": statistics.median(map(len, contents)) / 1e6}
         rows.append(row)
-        out.print(row)
     return rows
+
+
+def show_resizing(rows: list[dict]) -> None:
+    table = Table(
+        "way", "µs an image", "levels, mean", "largest", "cosine, mean", "smallest",
+        title="resizing: levels from Pillow's crop, cosine to the reference's features",
+    )  # fmt: skip
+    for row in rows:
+        figures = f"{row['microseconds']:,.0f}", f"{row['mean']:.3f}", f"{row['largest']}"
+        table.add_row(row["way"], *figures, f"{row['cosine']:.5f}", f"{row['smallest cosine']:.4f}")
+    out.print(table)
+
+
+def show_large(rows: list[dict]) -> None:
+    table = Table(
+        "photos", "number", "MB each", "ms", "times as fast", "cosine, mean", "smallest",
+        title="large photos: scaled against full decoding",
+    )  # fmt: skip
+    for row in rows:
+        figures = f"{row['megabytes']:.2f}", f"{row['ms']:.1f}", f"{row['times as fast']:.1f}"
+        cosines = f"{row['mean']:.5f}", f"{row['minimum']:.4f}"
+        table.add_row(row["set"], f"{row['photos']}", *figures, *cosines)
+    out.print(table)
 
 
 def show(title: str, rows: dict[str, float]) -> None:
@@ -320,11 +343,14 @@ def benchmark(options: argparse.Namespace) -> None:
         document["policies"] = by_policy(paths, preprocess, options.rounds)
         show("read, decode, resize, miniature", document["policies"])
         document["resizing"] = resizing(paths, runner, options.rounds)
+        show_resizing(document["resizing"])
         document["two_threads"] = two_threads(paths, preprocess, options.rounds)
         out.print(f"two threads / twice one thread: {document['two_threads']:.3f}")
         document["decoders"] = decoders(paths, preprocess, options.rounds)
         show("to pixels", document["decoders"])
-    document["large"] = large(paths, runner, options.large) if options.large else []
+    if options.large:
+        document["large"] = large(paths, runner, options.large)
+        show_large(document["large"])
     page.sample("seconds an image", document)
 
 

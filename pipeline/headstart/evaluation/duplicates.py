@@ -260,8 +260,8 @@ def _add_near(best: _Best, images: _Images) -> NDArray[np.intp]:
     sessions = []
     while len(rows) > 1:
         pairs = images.candidates(rows)
-        before = best.components()
         near, session = images.compare(pairs)
+        before = best.components()
         best.add(near)
         sessions.append(session)
         after = best.components()

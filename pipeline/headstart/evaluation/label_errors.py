@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.cholesky import Cholesky
 from headstart.core.linalg import squares
 from headstart.core.parallel import available_cores
 from headstart.core.parallel.blas import run_parallel
@@ -165,13 +166,8 @@ def ridge_scores(
 
 
 def _solved(square: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
-    from scipy.linalg import solve
-
     square[np.diag_indices_from(square)] += _RIDGE
-    solution: NDArray[Any] = solve(
-        square, goal, assume_a="pos", overwrite_a=True, check_finite=False
-    )
-    return solution
+    return Cholesky(np.ascontiguousarray(square)).solve(goal)
 
 
 def confused_both_ways(

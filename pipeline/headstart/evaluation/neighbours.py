@@ -40,7 +40,7 @@ def nearest(vectors: NDArray[np.float32], count: int, least: float = -1.0) -> Pa
             for i, j in opponents
             if i <= j and place[j * BLOCK] - place[min((i + 1) * BLOCK, len(place)) - 1] <= reach
         ]
-        run_parallel(_compare, games, available_cores())
+        run_parallel(_compare, games, available_cores(), numpy_alone=True)
     tops = [np.stack([block.row + block.start, block.other], axis=1) for block in blocks]
     pairs: Pairs = np.sort(order[np.concatenate(tops)], axis=1)
     return np.unique(pairs, axis=0)

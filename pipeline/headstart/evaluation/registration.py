@@ -86,7 +86,7 @@ def register(miniatures: NDArray[np.uint8], pairs: Pairs) -> Fit:
             column[rows] = registered
         fit.stretch[rows] = np.abs(np.log(window[:, 0] / window[:, 1]))
 
-    run_parallel(refine, _chunks(likely), available_cores())
+    run_parallel(refine, _chunks(likely), available_cores(), numpy_alone=True)
     return fit
 
 
@@ -174,7 +174,7 @@ def _search(
             scores[rows[own]] = fits[np.arange(len(own)), best]
 
     order = np.argsort(directed[:, 0], kind="stable")
-    run_parallel(search, _chunks(order), available_cores())
+    run_parallel(search, _chunks(order), available_cores(), numpy_alone=True)
     return windows, turns, scores
 
 

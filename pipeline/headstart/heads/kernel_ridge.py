@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.cholesky import Cholesky
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import calibration, grids, kernels, sampling
 from headstart.heads.family import Family
@@ -180,7 +181,7 @@ def left_out(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
     single = len(np.unique(division)) != len(np.unique(division[division >= 0]))
     if data.class_weight is not None or single:  # weights of their own, or one fold alone
         return [_solved(params, data, *fold) for fold in data.folds]
-    inverse = kernels.inverse(_regularised(params, data, everything))
+    inverse = Cholesky(_regularised(params, data, everything)).inverse()
     targets = _targets(data, everything)
     solution = inverse @ targets
     left_out: list[NDArray[np.float32]] = [
@@ -193,10 +194,7 @@ def left_out(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
 def _solved(
     params: dict[str, Any], data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    from scipy.linalg import cho_factor, cho_solve
-
-    kernel = _regularised(params, data, fit)
-    solution = cho_solve(cho_factor(kernel, overwrite_a=True), _targets(data, fit))
+    solution = Cholesky(_regularised(params, data, fit)).solve(_targets(data, fit))
     values = np.empty((len(held_out), data.n_classes), np.float32)
     for start in range(0, len(held_out), BLOCK):
         rows = held_out[start : start + BLOCK]
@@ -223,14 +221,12 @@ def _fit(
 
 def _dual(params: dict[str, Any], data: TrainingSet) -> NDArray[np.float64]:
     """Solve all rows in float32, and once more for what is left in float64."""
-    from scipy.linalg import cho_factor, cho_solve
-
     kernel = _regularised(params, data, np.arange(len(data.labels)))
     targets = _targets(data, np.arange(len(data.labels)))
-    factor = cho_factor(kernel, check_finite=False)
-    dual = cho_solve(factor, targets).astype(np.float64)
+    factor = Cholesky(kernel.copy())
+    dual = factor.solve(targets).astype(np.float64)
     starts = range(0, len(kernel), BLOCK)
     products = [kernel[start : start + BLOCK].astype(np.float64) @ dual for start in starts]
     residual = targets - np.concatenate(products)
-    dual += cho_solve(factor, residual.astype(np.float32))
+    dual += factor.solve(residual.astype(np.float32))
     return np.asarray(dual, np.float64)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from headstart.heads.training_set import MAX_SHARED_ROWS, TrainingSet, squared_distances
 
 BLOCK = 64  # rows at once, which stay in the processor's cache
-MIRRORED = 256  # rows of a triangle at once
 
 
 def prepare(data: TrainingSet, gamma: float | None) -> None:
@@ -47,27 +46,3 @@ def kernel_of(
             np.exp(block, out=block)
         kernel[start : start + BLOCK] = block
     return kernel
-
-
-def inverse(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Return the inverse of a symmetric positive definite matrix, which is overwritten.
-
-    ``scipy.linalg.inv`` estimates the condition too, which takes as long again.
-
-    Raises:
-        LinAlgError: the matrix is not positive definite.
-    """
-    from scipy.linalg import LinAlgError, get_lapack_funcs
-
-    factorise, invert = get_lapack_funcs(("potrf", "potri"), (matrix,))
-    # The transpose of a symmetric matrix lies in memory as LAPACK wants it.
-    factor, failed = factorise(matrix.T, lower=True, overwrite_a=True, clean=False)
-    if failed:
-        raise LinAlgError("the matrix is not positive definite")
-    whole: NDArray[Any] = invert(factor, lower=True, overwrite_c=True)[0].T
-    for start in range(0, len(whole), MIRRORED):  # one triangle is filled, now the other
-        end = start + MIRRORED
-        square = whole[start:end, start:end]
-        square[:] = np.triu(square) + np.triu(square, 1).T
-        whole[end:, start:end] = whole[start:end, end:].T
-    return whole

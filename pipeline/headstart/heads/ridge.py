@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.cholesky import Cholesky
 from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features
 from headstart.heads.calibration import SCORES, calibrate
@@ -61,8 +62,6 @@ class _Sums:
 
     def solve(self, alphas: Sequence[float]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield coefficients ``(m, t)`` and intercepts ``(t,)`` for each penalty."""
-        from scipy.linalg import cho_factor, cho_solve
-
         mean, target = self.rows / self.weight, self.targets / self.weight
         squares = self.squares - self.weight * np.outer(mean, mean)
         products = self.products - self.weight * np.outer(mean, target)
@@ -70,7 +69,7 @@ class _Sums:
         slack = 1e-7 * float(np.trace(squares))
         for alpha in alphas:
             penalised = squares + max(alpha, slack) * np.eye(len(squares))
-            coefficients = cho_solve(cho_factor(penalised, check_finite=False), products)
+            coefficients = Cholesky(penalised).solve(products)
             yield coefficients, target - mean @ coefficients
 
 

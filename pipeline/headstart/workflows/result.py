@@ -203,6 +203,7 @@ class HeadsResult(Result):
             HeadstartError: a package for ``map_method`` or ``head_formats`` is not installed.
         """
         from headstart.core.files import make_folder
+        from headstart.core.parallel import run_beside
         from headstart.evaluation.compare import count_steps
         from headstart.heads import saving
         from headstart.report import Places, begin_map, projection
@@ -220,9 +221,15 @@ class HeadsResult(Result):
             steps = Steps(shown, finished + AFTER, finished)
             steps.begin("report")
             places = maps[0] if maps else None
-            artifacts.write_comparison(out, comparison, outcome, data, map_method, places)
-            steps.begin("model")
-            shown.notice(artifacts.write_model(out, comparison, outcome))
+            if places is not None:
+                places()  # first: both the map and the model set filters of warnings
+            model = run_beside(lambda: artifacts.write_model(out, comparison, outcome))
+            try:
+                artifacts.write_comparison(out, comparison, outcome, data, map_method, places)
+            finally:
+                steps.begin("model")
+                agreement = model.result()
+            shown.notice(agreement)
         for kind in head_formats:
             saving.save(outcome.best.head.estimator, out, kind)
         self.folder = out

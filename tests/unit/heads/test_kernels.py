@@ -7,7 +7,6 @@ import pytest
 from factories import training_set
 from headstart.heads import kernels
 from headstart.heads.kernel_ridge import KernelRidgeHead
-from numpy.linalg import LinAlgError
 from sklearn.metrics.pairwise import rbf_kernel
 
 
@@ -23,22 +22,6 @@ def test_kernel_values_are_those_of_scikit_learn(shared, monkeypatch):
     assert np.allclose(kernels.kernel_of(data, left, right, 2.0), expected, atol=3e-6)
     products = data.rows[left] @ data.rows[right].T
     assert np.allclose(kernels.kernel_of(data, left, right, None), products, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("n", [1, 255, 600])
-def test_an_inverse_is_whole_and_symmetric(n, kind):
-    rows = np.random.default_rng(n).normal(size=(n, n + 9))
-    matrix = (rows @ rows.T / n + np.eye(n)).astype(kind)
-    inverse = kernels.inverse(matrix.copy())
-    assert inverse.dtype == kind
-    assert np.array_equal(inverse, inverse.T)
-    assert np.allclose(matrix @ inverse, np.eye(n), atol=1e-3 if kind is np.float32 else 1e-10)
-
-
-def test_a_matrix_without_an_inverse_is_an_error():
-    with pytest.raises(LinAlgError, match="positive definite"):
-        kernels.inverse(-np.eye(3))
 
 
 @pytest.mark.slow

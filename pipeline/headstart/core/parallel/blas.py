@@ -7,8 +7,10 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
+
+from headstart.core.parallel.threads import run_beside
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -18,14 +20,19 @@ Result = TypeVar("Result")
 
 
 def run_parallel(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    *,
+    numpy_alone: bool = False,
 ) -> list[Result]:
     """Return ``function(task)`` for each task, in order, computed in threads.
 
     The function should release the interpreter lock, as BLAS and libsvm do. joblib is not used,
-    because it polls its threads every 10 ms, which is longer than many tasks.
+    because it polls its threads every 10 ms, which is longer than many tasks. A function that calls
+    nothing but ``numpy_alone`` need not wait for `load`.
     """
-    with one_thread_each():
+    with one_numpy_thread() if numpy_alone else one_thread_each():
         if workers == 1:
             return list(map(function, tasks))
         with ThreadPoolExecutor(workers) as pool:
@@ -43,30 +50,45 @@ def one_thread_each(workers: int = 1) -> Iterator[None]:
     from joblib import parallel_config
 
     openmp = _thread_pools().select(user_api="openmp").limit(limits=1)  # each thread has its own
-    with parallel_config(backend="threading", n_jobs=workers), openmp, _PROCESS.entered():
+    settings = _PROCESS.entered(_one_blas_thread, hushed)
+    with parallel_config(backend="threading", n_jobs=workers), openmp, settings:
         yield
+
+
+@contextmanager
+def one_numpy_thread() -> Iterator[None]:
+    """Use one thread in numpy's BLAS; scikit-learn and SciPy need not be loaded for this."""
+    with _PROCESS.entered(_one_numpy_thread):
+        yield
+
+
+def load() -> None:
+    """Begin to load the libraries of `one_thread_each` beside other work: they take a second."""
+    run_beside(_thread_pools)
 
 
 class _Process:
     """What all threads of the process share: the number of BLAS threads, and warning filters.
 
-    They are set for the first thread that needs them and reset after the last one. If each thread
-    restored what it found, threads that overlap would leave the settings of another.
+    Each is set for the first thread that needs it, and all are reset after the last one. If each
+    thread restored what it found, threads that overlap would leave the settings of another.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._settings = ExitStack()
+        self._entered: set[Callable[[], AbstractContextManager[None]]] = set()
         self._users = 0
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self, *settings: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
         with self._lock:
             if not self._users:
-                self._settings.enter_context(
-                    _thread_pools().select(user_api="blas").limit(limits=1)
-                )
-                self._settings.enter_context(hushed())
+                _take_control()
+            for setting in settings:
+                if setting not in self._entered:
+                    self._settings.enter_context(setting())
+                    self._entered.add(setting)
             self._users += 1
         try:
             yield
@@ -74,6 +96,8 @@ class _Process:
             with self._lock:
                 self._users -= 1
                 if not self._users:
+                    _take_control()
+                    self._entered.clear()
                     self._settings.close()
 
 
@@ -88,6 +112,36 @@ def _thread_pools() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+@functools.cache
+def _numpy_pools() -> ThreadpoolController:
+    """Find the thread pools of numpy, and of what else happens to be loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _take_control() -> None:
+    """Let this thread set the threads of OpenBLAS.
+
+    threadpoolctl 3.8 ignores every thread but the one that set them last, while that lives. Here
+    the first to come and the last to go may be different ones.
+    """
+    import threadpoolctl
+
+    openblas = getattr(threadpoolctl, "OpenBLASController", None)
+    clear = getattr(openblas, "clear_controlling_thread", None)  # former versions have none
+    if clear is not None:
+        clear(force=True)
+
+
+def _one_blas_thread() -> AbstractContextManager[None]:
+    return _thread_pools().select(user_api="blas").limit(limits=1)  # type: ignore[no-any-return]
+
+
+def _one_numpy_thread() -> AbstractContextManager[None]:
+    return _numpy_pools().select(user_api="blas").limit(limits=1)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.cholesky import Cholesky
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import run_parallel
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import remark as remark_of
 from headstart.core.results import Remark
@@ -146,7 +149,7 @@ def _apart(data: FeatureSet, a: NDArray[np.intp], b: NDArray[np.intp]) -> float 
             continue
         features[own] -= (features[sides[0]].mean(axis=0) + features[sides[1]].mean(axis=0)) / 2
     half = np.arange(len(rows)) % 2 == 0
-    areas = [_area(features, side, fit) for fit in (half, ~half)]
+    areas = run_parallel(lambda fit: _area(features, side, fit), (half, ~half), available_cores())
     return float(np.mean(areas))
 
 
@@ -155,7 +158,8 @@ def _area(features: NDArray[np.float32], side: NDArray[np.intp], fit: NDArray[np
     target = side[fit] - side[fit].mean()
     gram = inside @ inside.T
     gram[np.diag_indices(len(gram))] += 0.1 * np.trace(gram) / len(gram) + 1e-12
-    scores = features[~fit] @ (inside.T @ np.linalg.solve(gram, target))
+    weights = inside.T @ Cholesky(gram).solve(target[:, None])[:, 0]
+    scores = features[~fit] @ weights
     chance = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
     area = metrics.roc_auc(side[~fit], np.stack([1 - chance, chance], axis=1))[0]
     return 0.5 if area is None else area

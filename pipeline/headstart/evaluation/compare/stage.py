@@ -12,11 +12,9 @@ import numpy as np
 from headstart.core import remarks
 from headstart.core.costs import Costs
 from headstart.core.names import warning_about
-from headstart.core.parallel import limited, run_beside
-from headstart.core.parallel.blas import one_thread_each
+from headstart.core.parallel import run_beside
 from headstart.core.records import FeatureSet
 from headstart.core.results import Comparison, Insights, Remark
-from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.division import divide
 from headstart.evaluation.compare.identity import inputs_digest, is_streamed, provenance
@@ -28,7 +26,6 @@ from headstart.evaluation.compare.insights import (
     decide_for_groups,
     describe_duplicates,
     describe_label_errors,
-    find_duplicates,
     find_label_errors,
     learn_curve,
 )
@@ -44,6 +41,7 @@ from headstart.evaluation.compare.scoring import (
     score_groups,
     score_heads,
 )
+from headstart.evaluation.compare.start import Start, starting
 from headstart.evaluation.compare.training import Searched, Trainer
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.group_answers import Grouping, paths_of
@@ -104,8 +102,14 @@ def compare(
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
         ``command``, and the fitted heads.
     """
-    with limited(config.workers), one_thread_each():
-        return _compare(stores, config, named_groups or {}, progress, step, chosen)
+
+    def notice(named: Mapping[str, FeatureSet]) -> None:
+        for warning in remarks.without(about_disk(named), config.ignore):
+            if progress:
+                progress(warning.text)
+
+    with starting(stores, config, step, notice) as start:
+        return _compare(start, stores, config, named_groups or {}, progress, step, chosen)
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
@@ -114,6 +118,7 @@ def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
 
 
 def _compare(
+    start: Start,
     stores: Sequence[FeatureSet],
     config: CompareConfig,
     named_groups: Mapping[str, str],
@@ -121,17 +126,10 @@ def _compare(
     step: Callable[[str], None],
     chosen: Callable[[str], None],
 ) -> tuple[Comparison, Outcome]:
-    aligned, about_alignment = align(stores)
-    named = dict(zip(backbone_names(stores), aligned, strict=True))
-    on_disk = about_disk(named)
-    if progress:
-        for warning in remarks.without(on_disk, config.ignore):
-            progress(warning.text)
-    data = aligned[0]
-    step("duplicates")
-    duplicates = find_duplicates(data, config.near_duplicates)
+    named, data, duplicates = start.named, start.data, start.duplicates
     protocol, about_division = divide(data, duplicates, named_groups, config)
-    about_data = [*about_weights(stores), *on_disk, *about_alignment, *about_division]
+    about_data = [*about_weights(stores), *about_disk(named), *start.about_alignment]
+    about_data += about_division
     about_data += about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     trainer = Trainer.of(data, protocol, config, progress, step)
@@ -218,12 +216,16 @@ def _insights(
     best = searched.entries[0]
     rivals = [entry for entry in searched.entries if entry.backbone == best.backbone]
     step("doubtful labels")
-    suspects = find_label_errors(searched.training, protocol, rivals)
+    doubtful = run_beside(lambda: find_label_errors(searched.training, protocol, rivals))
+    if searched.training.streamed:  # blocks of two readers would take twice the memory
+        doubtful.result()
     step("learning curve")
+    curve = learn_curve(searched.training, _single(rivals), protocol)
+    suspects = doubtful.result()
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects, best.data.classes),
-        learning_curve=learn_curve(searched.training, _single(rivals), protocol),
+        learning_curve=curve,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.cholesky import Cholesky
 from headstart.heads import kernels
 from headstart.heads.kernel_ridge import MAX_ROWS
 from headstart.heads.multilabel.family import LabelFamily, Params, Trials, Values
@@ -61,12 +62,10 @@ class KernelRidgeLabels(LabelFamily):
 
 
 def _dual(data: LabelSet, rows: NDArray[np.intp], params: Params) -> NDArray[np.float64]:
-    from scipy.linalg import cho_factor, cho_solve
-
     kernel = kernels.kernel_of(data.shared, rows, rows, params["gamma"])
     kernel[np.diag_indices_from(kernel)] += params["alpha"]
     targets = (data.labels[rows] == 1).astype(np.float64)
-    dual: NDArray[np.float64] = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
+    dual: NDArray[np.float64] = Cholesky(kernel).solve(targets)
     return dual
 
 
@@ -92,7 +91,7 @@ def _left_out(
     everything = np.arange(len(data.labels))
     kernel = kernels.kernel_of(data.shared, everything, everything, gamma)
     kernel[np.diag_indices_from(kernel)] += params["alpha"]
-    inverse = kernels.inverse(kernel)
+    inverse = Cholesky(kernel).inverse()
     targets = (data.labels == 1).astype(np.float64)
     solution = inverse @ targets
     for _, rows in data.folds:

@@ -9,16 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.core.label_results import LabelComparison, LabelInsights
-from headstart.core.parallel import limited
-from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
 from headstart.core.results import LearningCurve
 from headstart.evaluation import multilabel_curve
-from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.identity import inputs_digest, provenance
-from headstart.evaluation.compare.insights import describe_duplicates, find_duplicates
+from headstart.evaluation.compare.insights import describe_duplicates
 from headstart.evaluation.compare.multilabel import description, label_issues, remarks, scoring
 from headstart.evaluation.compare.multilabel.division import divide, label_sets, plain
 from headstart.evaluation.compare.multilabel.label_issues import Suspect
@@ -29,6 +26,7 @@ from headstart.evaluation.compare.stage import (
     about_weights,
     describe_backbone,
 )
+from headstart.evaluation.compare.start import Start, starting
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import Protocol
@@ -66,11 +64,12 @@ def compare(
     chosen: Callable[[str], None] = lambda digest: None,
 ) -> tuple[LabelComparison, LabelOutcome]:
     """Do what `headstart.evaluation.compare.stage.compare` does, with several labels an image."""
-    with limited(config.workers), one_thread_each():
-        return _compare(stores, config, named_groups or {}, progress, step, chosen)
+    with starting(stores, config, step) as start:
+        return _compare(start, stores, config, named_groups or {}, progress, step, chosen)
 
 
 def _compare(
+    start: Start,
     stores: Sequence[FeatureSet],
     config: CompareConfig,
     named_groups: Mapping[str, str],
@@ -78,13 +77,9 @@ def _compare(
     step: Callable[[str], None],
     chosen: Callable[[str], None],
 ) -> tuple[LabelComparison, LabelOutcome]:
-    aligned, about_alignment = align(stores)
-    named = dict(zip(backbone_names(stores), aligned, strict=True))
-    data = aligned[0]
-    step("duplicates")
-    duplicates = find_duplicates(data, config.near_duplicates)
-    data, protocol = divide(data, duplicates, named_groups, config)
-    named = {name: with_labels(store, data) for name, store in named.items()}
+    duplicates = start.duplicates
+    data, protocol = divide(start.data, duplicates, named_groups, config)
+    named = {name: with_labels(store, data) for name, store in start.named.items()}
     trainer = LabelTrainer.of(data, protocol, config, progress, step)
     if len(stores) == 1:
         chosen(data.digest)
@@ -129,7 +124,7 @@ def _compare(
             [
                 *about_weights(stores),
                 *about_disk(named),
-                *about_alignment,
+                *start.about_alignment,
                 *protocol.warnings,
                 *about_other_features({name: plain(store) for name, store in named.items()}),
                 *description.about_conflicts(data, conflicts),
