@@ -50,7 +50,7 @@ ON_A_CLUSTER = {
     "tests/unit/core/test_import_name.py",
     "tests/unit/features/embed/test_shard_driver.py",
 }
-# What loads torch and the libraries around it, which takes a process ten seconds.
+# What loads the libraries around torch and its exporter, which takes a process eight seconds.
 WITH_TORCH = (
     "tests/cli/test_backbones.py",
     "tests/cli/test_external_data.py",
