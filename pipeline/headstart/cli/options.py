@@ -173,8 +173,8 @@ budget_options = options(
         type=click.FloatRange(0, 100),
         default=choices.MAX_ACCURACY_LOSS,
         show_default=True,
-        help="Largest allowed accuracy loss in percentage points (without labels: share of changed "
-        "predictions).",
+        help="Largest allowed accuracy loss beyond chance, in percentage points (without labels: "
+        "share of changed predictions).",
     ),
 )
 path_column = click.option(

@@ -260,13 +260,17 @@ def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:
     Raises:
         InputError: too few classes or labels have enough images.
     """
-    strata = _part(listing).strata(listing)
+    return [ref for refs in drawn(_part(listing).strata(listing), count, seed) for ref in refs]
+
+
+def drawn(strata: Sequence[list[ImageRef]], count: int, seed: int) -> list[list[ImageRef]]:
+    """Draw images of every stratum in proportion, and `FOLDS` at least; ``count`` in all, about."""
     share = count / sum(map(len, strata))
-    drawn: list[ImageRef] = []
+    parts = []
     for refs in strata:
         size = min(len(refs), max(FOLDS, round(share * len(refs))))
-        drawn += sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:size]
-    return drawn
+        parts.append(sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:size])
+    return parts
 
 
 def _part(listing: Listing) -> Any:  # noqa: ANN401 - a module

@@ -20,7 +20,7 @@ from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
-FOLDS = 5
+FOLDS, FIGURE = 5, "accuracy"
 
 Right = NDArray[np.bool_]  # of answers
 
@@ -42,6 +42,23 @@ def strata(listing: Listing) -> list[list[ImageRef]]:
             f"labelled images each outside of the test split, and {len(usable)} has that"
         )
     return usable
+
+
+def marks(refs: Sequence[ImageRef]) -> NDArray[np.int8]:
+    """Return 1 for each image's class and 0 for the others, ``(n, k)``.
+
+    Raises:
+        InputError: there are fewer than two classes.
+    """
+    codes = np.unique([str(ref.label) for ref in refs], return_inverse=True)[1]
+    if codes.max(initial=0) < 1:
+        raise InputError("the images that can be read are of fewer than two classes")
+    return np.eye(codes.max() + 1, dtype=np.int8)[codes]
+
+
+def figure(marks: NDArray[np.int8], values: NDArray[np.floating]) -> float:
+    """Return the accuracy of values of the classes, ``(n, k)``."""
+    return float((values.argmax(axis=1) == marks.argmax(axis=1)).mean())
 
 
 def usable_rows(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:

@@ -23,8 +23,9 @@ from headstart.evaluation.metrics.multilabel.units import Units
 from headstart.evaluation.splits import iterative
 from headstart.heads.multilabel.label_set import LabelSet, rarest
 from headstart.heads.multilabel.logistic import LogisticRegressionLabels
+from headstart.heads.multilabel.scoring import average_precisions
 
-FOLDS = 5
+FOLDS, FIGURE = 5, "mean average precision"
 
 Answers = NDArray[np.float64]  # out-of-fold probabilities, (n, k)
 
@@ -44,6 +45,25 @@ def strata(listing: Listing) -> list[list[ImageRef]]:
         raise _too_few(one_line(listing.name))
     codes = rarest(labels[:, kept])
     return [[refs[row] for row in np.flatnonzero(codes == code)] for code in np.unique(codes)]
+
+
+def marks(refs: Sequence[ImageRef]) -> NDArray[np.int8]:
+    """Return which labels images have, ``(n, k)``: 1, 0, or -1 where that is unknown.
+
+    Raises:
+        InputError: all images have the same ones.
+    """
+    names = sorted({name for ref in refs for name in ref.names})
+    labels = LabelTable.of(names, [ref.labels for ref in refs]).labels
+    varies = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
+    if not varies.any():
+        raise InputError("no label differs between the images that can be read")
+    return labels[:, varies]
+
+
+def figure(marks: NDArray[np.int8], values: NDArray[np.floating]) -> float:
+    """Return the mean average precision of values of the labels, ``(n, k)``."""
+    return float(np.nanmean(average_precisions(marks, values)))
 
 
 def _usable(labels: NDArray[np.int8]) -> NDArray[np.bool_]:

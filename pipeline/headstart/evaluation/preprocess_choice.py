@@ -1,19 +1,18 @@
 """Stage: choose how images are prepared for an ONNX file that does not say it, by trying.
 
-The file is imported once; presets differ in constants of that graph and in how images are cut out.
-Each embeds the same labelled images, none of the test split, and cross-validated logistic
-regression scores it. Presets that are clearly worse after the first images get no more. Those
-within one standard error of the best (Breiman et al. 1984, of the paired differences) are tried
-with their channels turned, and of those then so near the first is taken, in the order of `USUAL`,
-as the presets are before turned.
+The file is imported once, and its presets embed the same labelled images, none of the test split.
+They run a race (successive halving; Jamieson and Talwalkar, *Non-stochastic Best Arm Identification
+and Hyperparameter Optimization*, AISTATS 2016): all get the first images, and those whose answers
+are clearly worse get no more. Of those within one standard error of the best (Breiman et al. 1984,
+of the paired differences) the first is taken, in the order of `USUAL`. Before that they are tried
+with their channels turned, on the first images too, and further if one does better there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,32 +20,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
-from headstart.backbones import export
 from headstart.backbones.inference.decoding import fitted
-from headstart.backbones.inference.extract import Features, features_of, images_of
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
 from headstart.backbones.onnx_import.recipe import PRESETS
-from headstart.backbones.onnx_import.wrap import renormalise
+from headstart.backbones.preset_trial import PreparedNetwork, TrialNetwork
 from headstart.core import targets
 from headstart.core.choices import AUTO
-from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.errors import BackboneError, InputError, count
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, ImageRef, Listing, Preprocess
-from headstart.evaluation.backbone_choice import sample
-from headstart.evaluation.backbone_scores import FOLDS, usable_rows
-from headstart.heads.folds import divisions
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.training_set import TrainingSet
+from headstart.evaluation.backbone_choice import drawn
+from headstart.evaluation.left_out import LeftOut, is_near
 
-IMAGES = 200  # at most
-CLASSES = 20  # the largest ones, so that each has images enough
+STAGES = (24, 36, 48, 72, 96, 120)  # images that presets are tried on, one after another
+CLASSES = 10  # the largest ones, so that each has images enough
 USUAL = ("imagenet", "inception", "unit", "raw", "caffe")  # the first is the default
-_FIRST = 60  # images, on which clearly worse presets are left behind
 _CLEARLY = 2  # standard errors
 _TURNED = {"RGB": "BGR", "BGR": "RGB"}
-_REMEDY = f"name one of: --preprocess {', '.join(USUAL)}"
+_REMEDY = f"or name one of: --preprocess {', '.join(USUAL)}"
 
 
 def choose(
@@ -58,7 +51,7 @@ def choose(
     """Return a choice of ``onnx:PATH`` with the best preset in place of `AUTO`, and say why.
 
     Raises:
-        InputError: two classes have too few labelled images outside of the test split.
+        InputError: two classes, or a label, have too few images outside of the test split.
         BackboneError: there are several networks, or the file fails with each preset.
     """
     if backbones.is_joint(choice):
@@ -67,193 +60,45 @@ def choose(
             "the files: --backbone A.onnx+B.onnx"
         )
     refs = _sample(listing)
-    count = sum(map(len, refs))
-    notice(f"--preprocess {AUTO}: presets are tried on at most {count} labelled images")
+    notice(f"--preprocess {AUTO}: presets are tried on at most {len(refs)} labelled images")
     with TemporaryDirectory() as folder:  # not the cache, which would keep a trial
-        trials = _Trials(listing, refs, choice, workers or available_cores(), Path(folder))
-        trials.attempt(trials.presets)
-        trials.attempt([f"{spec}:{_TURNED[PRESETS[spec].order]}" for spec in trials.best()])
-    chosen = trials.best()[0]
-    notice(trials.summary(chosen))
+        network = _Network(choice, Path(folder))
+        trials = _Trials(network, listing, refs, workers or available_cores())
+        racing = trials.race(network.presets)
+        racing += trials.better([_turned(spec) for spec in trials.near(racing, 1)], racing)
+    chosen = trials.near(racing, 1)[0]
+    notice(trials.summary(chosen, racing))
     return dataclasses.replace(choice, preprocess=chosen)
 
 
-def _sample(listing: Listing) -> tuple[list[ImageRef], list[ImageRef]]:
-    """Draw at most `IMAGES` labelled images of at most `CLASSES` classes, in proportion.
-
-    The first ones are about `_FIRST`, in proportion too, and at least one a fold of each class.
-    """
-    what = f"--preprocess {AUTO}"
-    targets.refuse(listing.target, what, _REMEDY)
-    training = [ref for ref in listing.images if ref.label is not None and ref.split != "test"]
-    counts = Counter(ref.label for ref in training)
-    largest = sorted(counts, key=lambda label: (-counts[label], str(label)))[:CLASSES]
-    usable = [label for label in largest if counts[label] >= FOLDS]
-    if len(usable) < 2:
-        raise InputError(
-            f"{one_line(listing.name)}: {what} takes two classes with {FOLDS} labelled images each "
-            f"outside of the test split, and {len(usable)} has that; {_REMEDY}"
-        )
-    images = [ref for ref in training if ref.label in usable]
-    by_class: dict[str | None, list[ImageRef]] = {}
-    for ref in sample(dataclasses.replace(listing, images=images), IMAGES, 0):
-        by_class.setdefault(ref.label, []).append(ref)
-    while sum(map(len, by_class.values())) > IMAGES:  # small classes keep images enough for folds
-        max(by_class.values(), key=len).pop()
-    share = _FIRST / sum(map(len, by_class.values()))
-    first, rest = [], []
-    for refs in by_class.values():
-        enough = max(FOLDS, math.ceil(share * len(refs)))
-        first += refs[:enough]
-        rest += refs[enough:]
-    return first, rest
-
-
-class _Trials:
-    """Presets that were tried on the same images: which answers of each were right.
-
-    Attributes:
-        presets: those that the network can take.
-        right: by preset, for the images that it was tried on: the first ones, or all.
-    """
-
-    def __init__(
-        self,
-        listing: Listing,
-        refs: tuple[list[ImageRef], list[ImageRef]],
-        choice: Choice,
-        workers: int,
-        folder: Path,
-    ) -> None:
-        self.right: dict[str, NDArray[np.bool_]] = {}
-        self.presets, self._network = _imported(choice, folder)
-        self._parts = [images_of(listing, part) for part in refs]
-        self._refs = [*refs[0], *refs[1]]
-        self._choice = choice
-        self._workers = workers
-        self._features: dict[str, list[Features]] = {}
-        self._classes = 0
-
-    def attempt(self, specs: Sequence[str]) -> None:
-        """Score presets on the first images, and those that are not clearly worse on all.
-
-        Raises:
-            InputError: no image can be read.
-            BackboneError: the features of all presets are not finite.
-        """
-        self._embed(specs, 0)
-        part = {spec: self._score(spec, 1) for spec in self._features if self._is_finite(spec)}
-        if not part:
-            raise BackboneError("its features are not finite, whatever the preprocessing")
-        best = max(part.values(), key=np.mean)
-        near = [spec for spec, right in part.items() if _is_near(right, best, _CLEARLY)]
-        self.right |= {spec: right for spec, right in part.items() if spec in specs}
-        several = len({spec.partition(":")[0] for spec in near}) > 1  # not by channels alone
-        if self._parts[1] and (several or any(len(self._features[spec]) > 1 for spec in near)):
-            missing = [spec for spec in near if len(self._features[spec]) == 1]
-            self._embed(missing, 1)
-            self.right |= {spec: self._score(spec, 2) for spec in missing}
-
-    def _is_finite(self, spec: str) -> bool:
-        return all(np.isfinite(part.features[0]).all() for part in self._features[spec])
-
-    def _embed(self, specs: Sequence[str], part: int) -> None:
-        """Embed a part of the images, each read and decoded once for presets that cut alike."""
-        alike: dict[Preprocess, list[str]] = {}
-        for spec in specs:
-            alike.setdefault(self._network.rules(spec, self._choice), []).append(spec)
-        for rules, group in alike.items():
-            networks = [self._network.runner(spec) for spec in group]
-            embedded = features_of(self._parts[part], networks, self._workers, rules)
-            if not len(embedded.rows) and not part:
-                raise InputError(
-                    f"no image of the sample can be read: {next(iter(embedded.failures.values()))}"
-                )
-            for spec, features in zip(group, embedded.features, strict=True):
-                each = dataclasses.replace(embedded, features=[features])
-                self._features.setdefault(spec, []).append(each)
-
-    def _score(self, spec: str, parts: int) -> NDArray[np.bool_]:
-        """Return whether the answers to the images of the first parts were right."""
-        embedded = self._features[spec][:parts]
-        starts = (0, len(self._parts[0]))
-        rows = np.concatenate(
-            [start + part.rows for start, part in zip(starts, embedded, strict=False)]
-        )
-        features = np.concatenate([part.features[0] for part in embedded])
-        kept = usable_rows(rows.tolist(), self._refs)
-        labels = np.unique([str(self._refs[row].label) for row in kept], return_inverse=True)[1]
-        fold = divisions(labels, FOLDS, 0)
-        features = features[np.searchsorted(rows, kept)]
-        training = TrainingSet(features, labels.astype(np.int64), fold, 0, self._workers)
-        answers = LogisticRegressionHead().search(training).out_of_fold.argmax(axis=1)
-        self._classes = int(labels.max()) + 1
-        right: NDArray[np.bool_] = answers == labels
-        return right
-
-    def best(self) -> list[str]:
-        """Return those within one standard error of the best, in the order of their trials."""
-        most = max(map(len, self.right.values()))
-        right = {spec: each for spec, each in self.right.items() if len(each) == most}
-        best = max(right.values(), key=np.mean)
-        return [spec for spec, each in right.items() if _is_near(each, best, 1)]
-
-    def summary(self, chosen: str) -> str:
-        """Say in one line what was tried, what is taken, and why."""
-        most = len(self.right[chosen])
-        shown: dict[int, list[str]] = {}
-        for spec, each in self.right.items():
-            shown.setdefault(len(each), []).append(f"{spec} {100 * each.mean():.1f}%")
-        figures = ", ".join(shown.pop(most))
-        figures += "".join(f"; on {n} of them: {', '.join(each)}" for n, each in shown.items())
-        full = {spec: each for spec, each in self.right.items() if len(each) == most}
-        best = max(full, key=lambda spec: full[spec].mean())
-        if full[chosen].mean() == full[best].mean():
-            best = chosen
-        equal = f", as good as {best} within one standard error and usual before it"
-        return (
-            f"--preprocess {chosen} is taken{'' if best == chosen else equal}; cross-validated on "
-            f"{most} images of {self._classes} classes: {figures}"
-        )
-
-
-def _is_near(right: NDArray[np.bool_], best: NDArray[np.bool_], errors: float) -> bool:
-    """Say whether a loss is within so many standard errors of the paired differences."""
-    lost = best.astype(float) - right
-    return bool(lost.mean() <= errors * lost.std(ddof=1) / len(lost) ** 0.5)  # 0 for the best
-
-
-def _imported(choice: Choice, folder: Path) -> tuple[tuple[str, ...], _Network]:
-    """Import a file once, and return the presets that can be tried with it.
-
-    Raises:
-        BackboneError: the file fails.
-    """
-    failures = []
-    for specs in (USUAL, ("raw",)):  # a network of whole numbers takes these alone
-        foreign = backbones.find(dataclasses.replace(choice, preprocess=specs[0]))
-        assert isinstance(foreign, Foreign)
-        path = folder / f"{specs[0]}.onnx"
-        try:
-            export.export_foreign(foreign, path)
-        except BackboneError as error:
-            failures.append(error)
-            continue
-        return specs, _Network(path, specs[0])
-    raise failures[-1]
+def _sample(listing: Listing) -> list[ImageRef]:
+    """Draw labelled images of at most `CLASSES` classes, each start of which is in proportion."""
+    part = targets.by_name(listing.target).part("backbone choice")
+    try:
+        strata = sorted(part.strata(listing), key=len, reverse=True)[:CLASSES]
+    except InputError as error:
+        raise InputError(f"--preprocess {AUTO}: {error}; {_REMEDY}") from None
+    placed = [
+        ((number + 0.5) / len(refs), stratum, ref)
+        for stratum, refs in enumerate(drawn(strata, STAGES[-1], 0))
+        for number, ref in enumerate(refs)
+    ]
+    return [ref for *_, ref in sorted(placed, key=lambda place: place[:2])][: STAGES[-1]]
 
 
 class _Network:
-    """An imported file, exported for one preset, that stands for all."""
+    """An imported file that takes images as any preset prepares them."""
 
-    def __init__(self, path: Path, spec: str) -> None:
-        self._path, self._spec = path, spec
-        self._exported = Runner(path, batch=None)
-        self._runners: dict[str, Runner] = {}
+    def __init__(self, choice: Choice, folder: Path) -> None:
+        foreign = backbones.find(dataclasses.replace(choice, preprocess="raw"))
+        assert isinstance(foreign, Foreign)
+        self._choice = choice
+        self._imported = TrialNetwork(foreign, folder)
+        self.presets = ("raw",) if self._imported.takes_bytes else USUAL
 
-    def rules(self, spec: str, choice: Choice) -> Preprocess:
+    def rules(self, spec: str) -> Preprocess:
         """Return how images are cut out for a preset."""
-        backbone = self._exported.backbone
+        backbone, choice = self._imported.backbone, self._choice
         preset, own = recipe.read(spec), backbone.preprocess
         if own.fit != "whole":
             sized = dataclasses.replace(preset, size=own.input_size).preprocess()
@@ -264,12 +109,123 @@ class _Network:
         mean = preset.red_first(preset.mean)
         return fitted(own, choice.fit, dataclasses.replace(backbone, mean=mean))
 
-    def runner(self, spec: str) -> Runner:
-        """Return the network with the values of a preset, opened once."""
-        if spec == self._spec:
-            return self._exported
-        if spec not in self._runners:
-            path = self._path.with_name(f"{spec.replace(':', '-')}.onnx")
-            renormalise(self._path, path, recipe.read(self._spec), recipe.read(spec))
-            self._runners[spec] = Runner(path, batch=self._exported.batch)
-        return self._runners[spec]
+    def prepared(self, spec: str) -> PreparedNetwork:
+        """Return the network with the values of a preset."""
+        return self._imported.prepared(recipe.read(spec))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What one preset gave for the images so far.
+
+    Attributes:
+        rows: numbers of the readable images, ``(n,)``.
+        features: of these, ``(n, d)``.
+        figure: accuracy or mean average precision of ``answers``.
+        early: the error on the first images.
+    """
+
+    rows: NDArray[np.intp]
+    features: NDArray[np.float32]
+    answers: LeftOut
+    figure: float
+    early: float
+
+
+class _Trials:
+    """Trials of presets on the same images, an equal part of them for each at a time."""
+
+    def __init__(
+        self, network: _Network, listing: Listing, refs: Sequence[ImageRef], workers: int
+    ) -> None:
+        self._network, self._refs, self._workers = network, refs, workers
+        self._images = images_of(listing, refs)
+        self._target = targets.by_name(listing.target)
+        self._kind = self._target.part("backbone choice")
+        self._trials: dict[str, _Trial] = {}
+        self._end = 0  # of the images that those still racing were tried on
+
+    def race(self, specs: Sequence[str]) -> list[str]:
+        """Try presets on more and more images; return those that are not clearly worse.
+
+        Raises:
+            InputError: no image can be read, or their labels do not vary.
+            BackboneError: the features of all presets are not finite.
+        """
+        racing = list(specs)
+        for end in STAGES:
+            racing = self.near(self._try(racing, self._end, end), _CLEARLY)
+            self._end = end
+            if len(racing) == 1 or end >= len(self._refs):
+                break
+        return racing
+
+    def better(self, specs: Sequence[str], others: Sequence[str]) -> list[str]:
+        """Return presets that do better than others on the first images, tried on all of these."""
+        least = min(self._trials[spec].early for spec in others)
+        tried = self._try(specs, 0, STAGES[0])
+        tried = [spec for spec in tried if self._trials[spec].early < least]
+        return self._try(tried, STAGES[0], self._end) if self._end > STAGES[0] else tried
+
+    def _try(self, specs: Sequence[str], start: int, end: int) -> list[str]:
+        """Embed images by presets, each read and decoded once for those that cut alike."""
+        alike: dict[Preprocess, list[str]] = {}
+        for spec in specs:
+            alike.setdefault(self._network.rules(spec), []).append(spec)
+        finite = []
+        for rules, group in alike.items():
+            networks = [self._network.prepared(spec) for spec in group]
+            embedded = features_of(self._images[start:end], networks, self._workers, rules)
+            if not len(embedded.rows) and not start:
+                raise InputError(
+                    f"no image of the sample can be read: {next(iter(embedded.failures.values()))}"
+                )
+            for spec, features in zip(group, embedded.features, strict=True):
+                if np.isfinite(features).all():
+                    self._add(spec, start + embedded.rows, features)
+                    finite.append(spec)
+        if not finite and not self._trials:
+            raise BackboneError("its features are not finite, whatever the preprocessing")
+        return [spec for spec in specs if spec in finite]
+
+    def _add(self, spec: str, rows: NDArray[np.intp], features: NDArray[np.float32]) -> None:
+        """Score a preset on these images and those that it was tried on before."""
+        before = self._trials.get(spec)
+        if before:
+            rows = np.concatenate([before.rows, rows])
+            features = np.concatenate([before.features, features])
+        marks = self._kind.marks([self._refs[row] for row in rows])
+        answers = LeftOut.of(features, marks)
+        figure = self._kind.figure(marks, answers.values)
+        early = before.early if before else float(answers.errors.mean())
+        self._trials[spec] = _Trial(rows, features, answers, figure, early)
+
+    def best(self, specs: Sequence[str]) -> str:
+        """Return the preset with the least error."""
+        return min(specs, key=lambda spec: self._trials[spec].answers.errors.mean())
+
+    def near(self, specs: Sequence[str], times: float) -> list[str]:
+        """Return those within so many standard errors of the best, in their order."""
+        best = self._trials[self.best(specs)].answers.errors
+        return [spec for spec in specs if is_near(self._trials[spec].answers.errors, best, times)]
+
+    def summary(self, chosen: str, racing: Sequence[str]) -> str:
+        """Say in one line what was tried, what is taken, and why."""
+        best = self.best(racing)
+        equal = f", as good as {best} within one standard error and usual before it"
+        shown: dict[int, list[str]] = {}
+        for spec, trial in self._trials.items():
+            figure = f"{spec} {100 * trial.figure:.1f}%"
+            shown.setdefault(len(trial.rows), []).append(figure)
+        most = len(self._trials[chosen].rows)
+        figures = ", ".join(shown.pop(most))
+        figures += "".join(f"; on {n} of them: {', '.join(each)}" for n, each in shown.items())
+        labels = count(self._trials[chosen].answers.values.shape[1], self._target.noun)
+        return (
+            f"--preprocess {chosen} is taken{'' if best == chosen else equal}; by squared error in "
+            f"cross-validation on {most} images of {labels}; {self._kind.FIGURE}: {figures}"
+        )
+
+
+def _turned(spec: str) -> str:
+    return f"{spec}:{_TURNED[PRESETS[spec].order]}"

@@ -330,7 +330,8 @@ def export_model(
         precision: ``fp16``, for GPUs, or ``int8``, for processors with VNNI.
         max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
         max_accuracy_loss: largest allowed loss of accuracy, or of mean average precision, in
-            percentage points; without labels, share of changed predictions.
+            percentage points; without labels, share of changed predictions. A larger one counts
+            once it is beyond chance.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
         label_columns: the 0/1 columns, one for each label, of a model with several.

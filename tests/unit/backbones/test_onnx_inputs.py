@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 from graphs import Maker
+from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
-from headstart.backbones.onnx_import import recipe, wrap
+from headstart.backbones.onnx_import import recipe
+from headstart.backbones.preset_trial import TrialNetwork
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from onnx import TensorProto
@@ -100,16 +104,26 @@ def test_a_network_of_one_size_does_not_show_images_whole(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize("spec", ["caffe", "raw", "inception:BGR"])
-def test_other_values_in_an_exported_graph_are_those_of_another_export(channels, spec, tmp_path):
-    """The presets of --preprocess auto are tried on one import."""
-    onnx.save(net(channels, ("n", channels, 24, 24)).model(), tmp_path / "net.onnx")
-    name = f"onnx:{tmp_path / 'net.onnx'}"
-    own, other = (
-        export.model_file(Choice(name, preprocess=each))[0] for each in ("imagenet", spec)
-    )
-    target = tmp_path / "other.onnx"
-    wrap.renormalise(own, target, recipe.read("imagenet"), recipe.read(spec))
-    ours, exported = (Runner(path).embed(PIXELS) for path in (target, other))
-    assert np.allclose(ours, exported, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize(("kind", "channels"), [("FLOAT", 3), ("FLOAT", 1), ("INT32", 3)])
+def test_a_trial_gives_what_each_preset_does_if_it_is_named(kind, channels, tmp_path):
+    made = Maker(["n", 24, 24, channels], 18).add("Cast", to=TensorProto.FLOAT)
+    made.add("Transpose", perm=[0, 3, 1, 2]).conv(channels, 8, 3, 2).add("Relu")
+    model = made.add("GlobalAveragePool").model()
+    model.graph.input[0].type.tensor_type.elem_type = getattr(TensorProto, kind)
+    onnx.save(model, tmp_path / "net.onnx")
+    named = functools.partial(Choice, f"onnx:{tmp_path / 'net.onnx'}")
+    trial = TrialNetwork(backbones.find(named(preprocess="raw")), tmp_path)
+    assert trial.takes_bytes == (kind == "INT32")
+    for spec in ("raw", "raw:BGR") if trial.takes_bytes else ("raw", "caffe", "inception:BGR"):
+        exported = Runner(export.model_file(named(preprocess=spec))[0]).embed(PIXELS)
+        ours = trial.prepared(recipe.read(spec)).embed(PIXELS)
+        assert np.allclose(ours, exported, rtol=1e-5, atol=1e-5 * np.abs(exported).max()), spec
+
+
+@pytest.mark.slow
+def test_a_trial_of_a_network_for_one_image_alone_is_refused(tmp_path):
+    maker = net(3, (1, 3, 24, 24)).add("Reshape", np.array([8], np.int64))
+    onnx.save(maker.add("Unsqueeze", np.array([0], np.int64)).model(), tmp_path / "net.onnx")
+    choice = Choice(f"onnx:{tmp_path / 'net.onnx'}", preprocess="raw")
+    with pytest.raises(BackboneError, match="a fixed number of images, or does not run"):
+        TrialNetwork(backbones.find(choice), tmp_path)

@@ -18,9 +18,11 @@ from headstart.cli import cli
 from headstart.core.errors import BackboneError, InputError
 from headstart.core.records import Choice, ImageRef, Listing
 from headstart.datasets.images import save_png
-from headstart.evaluation import preprocess_choice
-from headstart.evaluation.preprocess_choice import CLASSES, IMAGES, choose
+from headstart.evaluation import left_out, preprocess_choice
+from headstart.evaluation.left_out import LeftOut, is_near
+from headstart.evaluation.preprocess_choice import CLASSES, STAGES, choose
 from onnx import TensorProto
+from sklearn.linear_model import Ridge
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")]
 
@@ -79,7 +81,9 @@ class TestChoice:
     def test_the_range_in_which_a_network_sees_something(self, greys, tmp_path, low, high, preset):
         choice, line = chosen(greys, write(clipped(low, high), tmp_path))
         assert choice == preset
-        assert f"--preprocess {preset} is taken; cross-validated on 36 images of 3 classes" in line
+        assert f"--preprocess {preset} is taken; by squared error in cross-validation on " in line
+        assert f" on {STAGES[0]} images of 3 classes; accuracy: " in line
+        assert "33.3%" in line  # where it sees nothing, all have the first of equal classes
         assert f"{preset} 100.0%" in line
         # Where the range is clear, only that one is tried with its channels turned.
         assert line.count(":BGR") == 1
@@ -100,14 +104,31 @@ class TestChoice:
 
     def test_what_is_clearly_worse_gets_the_first_images_alone(self, tmp_path):
         many = write_images(tmp_path / "many", (0, 1, 2), 40)
-        for low, high in ((0.7, 0.8), (0, 1)):
-            choice, line = chosen(many, write(clipped(low, high), tmp_path))
-            if low:
-                assert choice == "unit"
-                assert "on 60 images of 3 classes" in line
-                continue
-            assert "on 120 images of 3 classes" in line  # unit and inception are as good
-            assert re.search(r"; on 60 of them: [^;]*raw \d", line)
+        _, line = chosen(many, write(clipped(0, 1), tmp_path))
+        assert "on 120 images of 3 classes" in line  # unit and inception are as good
+        assert re.search(r"; on (24|36) of them: [^;]*raw \d", line)
+
+    def test_several_labels(self, tmp_path):
+        rng, rows = np.random.default_rng(0), ["path,labels"]
+        for number in range(60):
+            present = rng.random(3) < 0.5
+            pixels = np.broadcast_to(np.where(present, 196, 186), (32, 32, 3))
+            save_png(
+                tmp_path / f"{number}.png",
+                (pixels + rng.integers(-2, 3, (32, 32, 3))).astype(np.uint8),
+            )
+            names = [
+                name for name, there in zip(("red", "green", "blue"), present, strict=True) if there
+            ]
+            rows.append(f"{number}.png,{'|'.join(names)}")
+        (tmp_path / "labels.csv").write_text("\n".join(rows))
+        lines: list[str] = []
+        listing = datasets.open_source(str(tmp_path / "labels.csv"))
+        assert listing.target == "multi-label"
+        choice = choose(listing, write(clipped(), tmp_path), 1, lines.append)
+        assert choice.preprocess == "unit"
+        assert "images of 3 labels; mean average precision: " in lines[-1]
+        assert "unit 100.0%" in lines[-1]
 
     def test_whole_numbers_are_raw(self, greys, tmp_path):
         maker = Maker(["n", 3, 32, 32], kind=TensorProto.UINT8).add("Cast", to=TensorProto.FLOAT)
@@ -139,21 +160,60 @@ class TestRefusals:
 
 
 class TestSample:
-    def test_at_most_200_none_of_the_test_split(self):
+    def test_at_most_120_none_of_the_test_split(self):
         counts = {f"class{n}": 5 for n in range(60)} | {"large": 5000, "tested": 900}
         refs = [
             ImageRef(f"{label}/{n}.png", label, "test" if label == "tested" else "train")
             for label, count in counts.items()
             for n in range(count)
         ]
-        first, rest = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
-        assert min(Counter(ref.label for ref in first).values()) == 5  # enough for five folds
-        drawn = first + rest
+        drawn = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
+        assert len(drawn) == STAGES[-1]
         classes = Counter(ref.label for ref in drawn)
-        assert len(drawn) == IMAGES
         assert len(classes) == CLASSES
-        assert min(classes.values()) == 5
         assert "tested" not in classes
+        first = Counter(ref.label for ref in drawn[: STAGES[0]])  # in proportion
+        assert first["large"] == pytest.approx(classes["large"] / 5, abs=2)
+
+
+class TestLeftOut:
+    def test_the_answers_are_those_of_fits_without_the_image(self):
+        rng = np.random.default_rng(0)
+        features = rng.normal(size=(20, 6)).astype(np.float32)
+        marks = np.eye(3, dtype=np.int8)[np.arange(20) % 3]
+        answers = LeftOut.of(features, marks)
+        unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+        distances = 2 - 2 * unit @ unit.T
+        spectrum, axes = np.linalg.eigh(np.exp(-distances / distances.mean()))
+        mapped = axes * np.sqrt(np.maximum(spectrum, 0))  # whose products are the kernel
+        scale = np.cov(mapped.T, bias=True).trace()
+        errors = []
+        for penalty in left_out.PENALTIES:
+            values = []
+            for row in range(20):
+                rest = np.delete(np.arange(20), row)
+                model = Ridge(alpha=penalty * scale).fit(mapped[rest], marks[rest])
+                values.append(model.predict(mapped[row : row + 1])[0])
+            errors.append(((np.array(values) - marks) ** 2).sum(axis=1).mean())
+        assert answers.errors.mean() == pytest.approx(min(errors), rel=1e-3)
+
+    def test_equal_features_tell_nothing(self):
+        marks = np.eye(2, dtype=np.int8)[np.array([0, 1, 1, 1, 0])]
+        answers = LeftOut.of(np.ones((5, 4), np.float32), marks)
+        assert np.allclose(answers.values, [0.4, 0.6])
+
+    def test_unknown_labels_count_for_nothing(self):
+        rng = np.random.default_rng(0)
+        features = rng.normal(size=(12, 4)).astype(np.float32)
+        marks = rng.integers(0, 2, (12, 2)).astype(np.int8)
+        marks[3] = -1
+        assert LeftOut.of(features, marks).errors[3] == 0
+
+    def test_near_is_by_paired_differences_or_by_nothing(self):
+        best = np.linspace(0, 1, 50)
+        assert is_near(best + 0.009, best, 1)  # always a little, which matters to nobody
+        assert not is_near(best + 0.02, best, 1)
+        assert is_near(best + np.where(np.arange(50) % 2, 0.4, -0.3), best, 1)
 
 
 class TestCommand:

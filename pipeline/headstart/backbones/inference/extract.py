@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
-from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import ImageError
 from headstart.core.parallel import run_threads
-from headstart.core.records import ImageRef, Listing, Preprocess
+from headstart.core.records import Backbone, ImageRef, Listing, Preprocess
 from headstart.datasets import SourceImage
 from headstart.datasets.images import decode
 
@@ -109,9 +108,24 @@ class Features:
     failures: dict[int, str]
 
 
+class Network(Protocol):
+    """What embeds images, such as a `headstart.backbones.inference.runner.Runner`."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Its description."""
+
+    @property
+    def batch(self) -> int:
+        """Images in one inference."""
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images."""
+
+
 def features_of(
     images: Sequence[SourceImage],
-    runners: Sequence[Runner],
+    runners: Sequence[Network],
     workers: int,
     preprocess: Preprocess | None = None,
 ) -> Features:

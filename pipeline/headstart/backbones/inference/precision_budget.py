@@ -29,6 +29,30 @@ class Budget:
     drift: float = MAX_DRIFT
     loss: float = MAX_ACCURACY_LOSS
 
+    def allows(self, cosine: float, loss: float | None, error: float) -> bool:
+        """Say whether a mean cosine and a loss are inside the budget; an unknown loss is ignored.
+
+        A loss counts as larger if that is no chance of the images that were drawn: by the lower end
+        of its one-sided 95 % interval, from its standard ``error``. On 286 images half a point is
+        1.4 images.
+        """
+        if not 1 - cosine <= self.drift:
+            return False
+        return loss is None or loss - _ONE_SIDED * error <= self.loss
+
+    def shown(self, lost: str) -> str:
+        """Return the limits for messages; ``lost`` says what the loss is of, empty for none."""
+        loss = f" and {self.loss:g} {lost} beyond chance" if lost else ""
+        return f"mean cosine {1 - self.drift:g}{loss}"
+
+
+def standard_error(differences: NDArray[np.floating]) -> float:
+    """Return that of the mean, in percentage points, of one difference an image; 0 if unknown."""
+    if len(differences) < 2:
+        return 0.0
+    error: float = differences.std(ddof=1) / len(differences) ** 0.5
+    return round(100 * float(error), 3)
+
 
 @dataclass(frozen=True)
 class Drift:
@@ -61,14 +85,8 @@ class Drift:
         return round(100 * (self.accuracy_fp32 - self.accuracy), 3)
 
     def within(self, budget: Budget) -> bool:
-        """Say whether drift and loss are inside the budget; an unknown loss is ignored.
-
-        A loss counts as larger if that is no chance of the images that were drawn: by the lower end
-        of its one-sided 95 % interval. On 286 images half a point is 1.4 images.
-        """
-        if not 1 - self.mean_cosine <= budget.drift:
-            return False
-        return self.loss is None or self.loss - _ONE_SIDED * self.loss_error <= budget.loss
+        """Say whether drift and loss are inside the budget; see `Budget.allows`."""
+        return budget.allows(self.mean_cosine, self.loss, self.loss_error)
 
     def __str__(self) -> str:
         text = (
@@ -108,8 +126,8 @@ def accuracies(
     # With the same C for all; choosing it for each adds more noise than the networks differ by.
     params = family.search(sets[0]).params
     right = [_right(family.answers(params, data), data) for data in sets]
-    error = (right[0] - right[1]).std(ddof=1) / len(kept) ** 0.5
-    return len(kept), [float(each.mean()) for each in right], round(100 * float(error), 3)
+    error = standard_error(right[0] - right[1])
+    return len(kept), [float(each.mean()) for each in right], error
 
 
 def _right(parts: Sequence[NDArray[np.floating]], data: TrainingSet) -> NDArray[np.float64]:

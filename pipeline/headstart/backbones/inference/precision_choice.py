@@ -328,9 +328,9 @@ def _allow(drift: Drift, budget: Budget, instead: str) -> None:
     """Raise `BackboneError` with int8's figures if they are outside the budget."""
     if drift.within(budget):
         return
-    lost = "" if drift.loss is None else f" and {budget.loss:g} points of accuracy lost"
+    lost = "" if drift.loss is None else "points of accuracy lost"
     raise BackboneError(
-        f"int8 is outside the budget: {drift}; allowed: mean cosine {1 - budget.drift:g}{lost}; "
+        f"int8 is outside the budget: {drift}; allowed: {budget.shown(lost)}; "
         f"{instead}, or allow more with --max-drift and --max-accuracy-loss"
     )
 

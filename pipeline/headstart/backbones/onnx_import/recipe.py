@@ -194,9 +194,9 @@ def read(spec: str) -> Recipe:
         return _parsed(spec, "--preprocess")
     if spec == AUTO:
         raise BackboneError(
-            f"--preprocess {AUTO} tries presets on labelled images; for the best, ask: headstart "
-            f"backbones --for DATA --only-named --backbone onnx:PATH --preprocess {AUTO}; then "
-            "name that here"
+            f"--preprocess {AUTO} tries presets on labelled images, which this command does not "
+            f"take; which is best says: headstart backbones --for DATA --only-named --backbone "
+            f"onnx:PATH --preprocess {AUTO}; name that here"
         )
     name, *rest = spec.split(":")
     if name in PRESETS:

@@ -25,7 +25,7 @@ _ASSUMED = "imagenet"
 
 @dataclass(frozen=True)
 class Imported:
-    """A backbone's graph, and the original that it must equal.
+    """A backbone's graph, and the original that it must equal, with its input.
 
     ``model`` is a ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``. ``notes`` say
     what was chosen and assumed, one line each.
@@ -35,6 +35,7 @@ class Imported:
     original: Embed
     backbone: Backbone
     notes: tuple[str, ...]
+    image_input: wrap.Input
 
 
 def import_network(path: Path, folder: Path, request: ImportRequest, opset: int) -> Imported:
@@ -84,7 +85,7 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     licence = metadata.licence(model)
     notes = [cut.note, by_file, licence and f"the file names its licence: {licence}", assumed]
     features = partial(original.features, layer, pool)
-    return Imported(wrapped, features, backbone, tuple(filter(None, notes)))
+    return Imported(wrapped, features, backbone, tuple(filter(None, notes)), image_input)
 
 
 def _source(request: ImportRequest) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -319,32 +318,6 @@ def wrap(
             f"{one_line(error)[:160]}; export it again"
         ) from error
     return model
-
-
-def renormalise(source: Path, target: Path, own: Recipe, recipe: Recipe) -> None:
-    """Write an exported network, in the same folder, with the values of another recipe.
-
-    Its size and layout stay. The exported file must not be for raw pixels, unless both are.
-    """
-    import onnx
-    from onnx import helper, numpy_helper
-
-    model = onnx.load(source, load_external_data=False)
-    values = recipe.constants
-    for tensor in model.graph.initializer:
-        kind = tensor.name.removeprefix(_OWN)
-        if kind in values and tensor.name != kind:
-            tensor.CopyFrom(numpy_helper.from_array(values[kind], tensor.name))
-    if own.order != recipe.order:
-        turn = [helper.make_node("Gather", [INPUT, _OWN + "turn"], [_OWN + "turned"], axis=3)]
-        index = numpy_helper.from_array(np.array([2, 1, 0], np.int64), _OWN + "turn")
-        for node in model.graph.node:
-            node.input[:] = [_OWN + "turned" if name == INPUT else name for name in node.input]
-        nodes = [*turn, *model.graph.node]
-        del model.graph.node[:]
-        model.graph.node.extend(nodes)
-        model.graph.initializer.append(index)
-    onnx.save(model, target)
 
 
 class _Steps:

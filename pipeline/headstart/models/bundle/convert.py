@@ -31,6 +31,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.extract import extract, images_of
+from headstart.backbones.inference.precision_budget import standard_error
 from headstart.core import targets, training_profile
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
@@ -80,6 +81,7 @@ class Change:
         accuracy_before: of the model on those, or what ``score`` names; None if there are none.
         unlike_before: share of images marked as unlike the training set; None without a threshold.
         points: what the thresholds of confidence, which stay those of the model, do in the variant.
+        loss_error: standard error of `loss`, from what both answer to the same images.
     """
 
     images: int
@@ -95,6 +97,7 @@ class Change:
     unlike: float | None
     score: str = "accuracy"
     points: tuple[KeptPoint, ...] = ()
+    loss_error: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -104,13 +107,16 @@ class Change:
         return round(100 * (self.accuracy_before - self.accuracy), 3)
 
     def within(self, allowed: precision_choice.Budget) -> bool:
-        """Return whether drift and loss are within a budget."""
-        return 1 - self.mean_cosine <= allowed.drift and self.loss <= allowed.loss
+        """Return whether drift and loss are within a budget, as those of features are."""
+        return allowed.allows(self.mean_cosine, self.loss, self.loss_error)
 
     def __str__(self) -> str:
         accuracy = f"{self.score} not measured, as there are no labels"
         if self.accuracy is not None and self.accuracy_before is not None:
-            accuracy = f"{self.score} {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
+            accuracy = f"{self.score} {self.accuracy:.1%}, before {self.accuracy_before:.1%}" + (
+                f" (a loss of {self.loss:.1f} ± {self.loss_error:.1f} points)"
+                * (self.loss_error > 0)
+            )
         return (
             f"{self.equal_labels:.2%} equal labels on {self.images:,} images, {accuracy}; "
             f"probabilities differ by up to {self.max_difference:.2g}, "
@@ -172,10 +178,11 @@ def write_variant(
         _save(partial, network, head, dict(model.facts), images)
         change = _compare(model, Classifier(partial), listing, refs, workers)
         if not change.within(allowed):
+            unlabelled = change.accuracy is None
+            lost = "% of the labels changed" if unlabelled else f"points of {change.score} lost"
             raise BackboneError(
                 f"{out.name} was not written: {kind} is outside the budget: {change}; allowed: "
-                f"mean cosine {1 - allowed.drift:g} and {allowed.loss:g} points of {change.score} "
-                "lost; raise the budget with --max-drift and --max-accuracy-loss"
+                f"{allowed.shown(lost)}; raise the budget with --max-drift and --max-accuracy-loss"
             )
         variant = {"kind": kind, "of": sha256_of(path)} | dataclasses.asdict(change)
         _save(partial, network, head, model.facts | {"variant": variant}, images)
@@ -270,11 +277,13 @@ def _compare(
     scores = [kind.score(truth, part.probabilities) for part in (a, b)]
     cosine = row_cosine(a.features, b.features)
     apart = np.abs(a.probabilities - b.probabilities).max(axis=1)
+    changed = (decided[0] != decided[1]).reshape(len(numbers), -1).mean(axis=1)
+    error = kind.loss_error(truth, a.probabilities, b.probabilities)
     limit = before.threshold
     unlike = [float((part.distance > limit).mean()) if limit else None for part in (a, b)]
     return Change(
         images=len(numbers),
-        equal_labels=float((decided[0] == decided[1]).mean()),
+        equal_labels=float(1 - changed.mean()),
         max_difference=float(apart.max()),
         mean_difference=float(apart.mean()),
         mean_cosine=float(cosine.mean()),
@@ -286,6 +295,7 @@ def _compare(
         unlike=unlike[1],
         score=kind.SCORE,
         points=tuple(_points(before, truth, a, b)) if (truth >= 0).any() else (),
+        loss_error=standard_error(changed) if scores[1] is None else error,
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart import heads
 from headstart.backbones.inference.description import LABEL, PROBABILITIES
+from headstart.backbones.inference.precision_budget import standard_error
 from headstart.core.onnx_format import ModelProto
 from headstart.models.bundle.joining import named_scores
 from headstart.models.bundle.trained import TrainedHead
@@ -69,6 +70,12 @@ def score(truth: Codes, probabilities: NDArray[np.floating]) -> float | None:
     """Return the share of right answers where the class is known; None if it is nowhere."""
     right = (probabilities.argmax(axis=1) == truth)[truth >= 0]
     return float(right.mean()) if len(right) else None
+
+
+def loss_error(truth: Codes, before: NDArray[np.floating], after: NDArray[np.floating]) -> float:
+    """Return the standard error of the difference of two scores on the same images, in points."""
+    right = [(each.argmax(axis=1) == truth)[truth >= 0].astype(float) for each in (before, after)]
+    return standard_error(right[0] - right[1])
 
 
 def facts(head: TrainedHead) -> dict[str, Any]:

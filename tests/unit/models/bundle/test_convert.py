@@ -9,10 +9,11 @@ import onnx
 import pytest
 from factories import with_facts
 from headstart.backbones.inference.description import MODEL_METADATA
-from headstart.backbones.inference.precision_choice import Budget
+from headstart.backbones.inference.precision_choice import Budget, Drift
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError
 from headstart.models import bundle
+from headstart.models.bundle import multilabel, single_label
 from headstart.models.predict import Model
 
 OPEN = Budget(drift=2.0, loss=100.0)
@@ -68,11 +69,27 @@ def test_over_the_budget_it_is_refused_with_the_figures(tiny_classifier, photos,
     assert list(tmp_path.glob(".*partial")) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_limit_of_the_loss_is_said(tiny_classifier, photos, image_folder, tmp_path, labelled):
+    impossible, of = Budget(drift=2.0, loss=-101.0), r"% of the labels changed"
+    if labelled:
+        of = r"points of accuracy lost"
+    else:
+        photos = str(image_folder("unlabelled", classes=("",), splits=("",), per_class=4))
+    match = rf"allowed: mean cosine -1 and -101 {of} beyond chance; raise the budget with"
+    with pytest.raises(BackboneError, match=match):
+        bundle.write_variant(tiny_classifier, "fp16", photos, tmp_path / "s.onnx", impossible)
+
+
 @pytest.mark.parametrize(
     ("change", "budget", "inside"),
     [
         ({"accuracy": 0.89}, Budget(loss=0.5), False),
         ({"accuracy": 0.89}, Budget(loss=1.5), True),
+        ({"accuracy": 0.89, "loss_error": 0.5}, Budget(loss=0.5), True),  # as chance does
+        ({"accuracy": 0.88, "loss_error": 0.5}, Budget(loss=0.5), False),
+        ({"accuracy": None, "accuracy_before": None, "loss_error": 1.4}, Budget(loss=0.5), True),
         ({"accuracy": None, "accuracy_before": None}, Budget(loss=0.5), False),
         ({"accuracy": None, "accuracy_before": None}, Budget(loss=5), True),
         ({"mean_cosine": 0.9}, Budget(), False),
@@ -93,7 +110,40 @@ def test_the_budget(change, budget, inside):
         "unlike_before": None,
         "unlike": None,
     }
-    assert bundle.Change(**(facts | change)).within(budget) == inside
+    measured = bundle.Change(**(facts | change))
+    assert measured.within(budget) == inside
+    if measured.accuracy is not None:  # the rule that features in int8 are judged by
+        error = measured.loss_error
+        drift = Drift(100, measured.mean_cosine, 0.9, 100, 0.9, measured.accuracy, False, "", error)
+        assert drift.within(budget) == inside
+        assert (f"a loss of {drift.loss:.1f} ± 0.5 points" in str(measured)) == (error > 0)
+
+
+def test_the_standard_error_of_a_loss():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 400)
+    before, after = (np.eye(3)[truth] + rng.normal(0, 0.6, (400, 3)) for _ in range(2))
+    lost = (before.argmax(1) == truth) - (after.argmax(1) == truth).astype(float)
+    error = single_label.loss_error(truth, before, after)
+    assert error == pytest.approx(100 * lost.std(ddof=1) / 20, abs=1e-3)
+    known = np.append(truth, -1)  # a class that the model does not know counts for nothing
+    more = [np.vstack([each, each[:1]]) for each in (before, after)]
+    assert single_label.loss_error(known, *more) == error
+    assert single_label.loss_error(truth, before, before) == 0
+    assert single_label.loss_error(truth[:1], before[:1], after[:1]) == 0  # nothing to say it by
+
+
+def test_the_standard_error_of_a_loss_of_average_precision():
+    rng = np.random.default_rng(0)
+    draws, errors = [], []
+    for _ in range(30):
+        truth = (rng.random((200, 4)) < 0.3).astype(np.int8)
+        before, after = (truth + rng.normal(0, 0.8, truth.shape) for _ in range(2))
+        draws.append(multilabel.score(truth, before) - multilabel.score(truth, after))
+        errors.append(multilabel.loss_error(truth, before, after))
+    assert np.mean(errors) == pytest.approx(100 * np.std(draws), rel=0.3)
+    assert multilabel.loss_error(truth, before, before) == 0
+    assert multilabel.loss_error(np.full_like(truth, -1), before, after) == 0
 
 
 @pytest.mark.slow
