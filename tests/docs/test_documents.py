@@ -29,7 +29,10 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 # Of other programs, or of former versions.
 FOREIGN = {
-    "docs/onnx.md": {"--tflite", "--saved-model", "--output", "--opset"},  # of tf2onnx
+    "docs/onnx.md": {  # of tf2onnx and tensorflowjs
+        *("--tflite", "--saved-model", "--graphdef", "--tfjs"),
+        *("--inputs", "--outputs", "--input", "--output", "--opset"),
+    },
     "docs/sources.md": {"--sort"},
     "docs/models.md": {"--bind", "--data-binary"},
     "docs/deploy.md": {"--generate"},
