@@ -50,6 +50,52 @@ ON_A_CLUSTER = {
     "tests/unit/core/test_import_name.py",
     "tests/unit/features/embed/test_shard_driver.py",
 }
+# What loads the libraries around torch and its exporter, which takes a process eight seconds.
+WITH_TORCH = (
+    "tests/cli/test_backbones.py",
+    "tests/cli/test_external_data.py",
+    "tests/cli/test_multilabel.py",
+    "tests/cli/test_shortlist.py",
+    "tests/contract/test_providers.py",
+    "tests/unit/backbones/",
+    "tests/unit/core/test_torchvision_import.py",
+    "tests/unit/datasets/test_torchvision_sets.py",
+    "tests/unit/evaluation/test_backbone_choice.py",
+    "tests/unit/features/embed/test_former_policy.py",
+    "tests/unit/features/test_image_embedder.py",
+    "tests/unit/finetune/",
+)
+# Seconds of the files that take longest, for the first run on a machine.
+SECONDS: dict[str, float] = {
+    "tests/unit/backbones/test_keras_zoo.py": 20,
+    "tests/contract/test_providers.py": 17,
+    "tests/unit/backbones/test_layers.py": 16,
+    "tests/unit/features/embed/test_shard_driver.py": 15,
+    "tests/acceptance/test_clothing.py": 14,
+    "tests/unit/finetune/test_stage.py": 14,
+    "tests/faults/test_processes.py": 13,
+    "tests/unit/backbones/test_hub.py": 13,
+    "tests/unit/backbones/test_export.py": 12,
+    "tests/unit/features/embed/test_stage.py": 12,
+    "tests/contract/test_heads.py": 11,
+    "tests/unit/backbones/test_onnx_import.py": 11,
+    "tests/unit/evaluation/compare/test_stage.py": 10,
+    "tests/unit/evaluation/test_preprocess_choice.py": 9,
+    "tests/unit/features/test_image_embedder.py": 9,
+    "tests/cli/test_train_heads.py": 8,
+    "tests/unit/heads/multilabel/test_families.py": 8,
+    "tests/unit/evaluation/compare/test_multilabel.py": 7,
+    "tests/unit/datasets/test_mirror.py": 7,
+    "tests/unit/backbones/test_weights.py": 7,
+    "tests/unit/backbones/inference/test_single_layer.py": 7,
+    "tests/unit/core/test_torchvision_import.py": 6,
+    "tests/unit/models/explain/test_collage.py": 6,
+    "tests/unit/models/bundle/test_example.py": 6,
+    "tests/unit/models/serve/test_page.py": 6,
+    "tests/cli/test_other_systems.py": 6,
+    "tests/cli/test_multilabel.py": 6,
+    "tests/docs/test_tutorial.py": 6,
+}
 NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
 MEMORY = Path("/dev/shm")  # files in memory, where there is room for those of a whole run
 ROOM = 4 << 30  # bytes
@@ -144,8 +190,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (dropped if away else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-    # Two processes end together if the files that took longest last time start first.
-    seconds = config.cache.get(seconds_key(config), {})
+    # Two processes end together if the files that took longest start first.
+    seconds = SECONDS | config.cache.get(seconds_key(config), {})
     items[:] = sorted(kept, key=lambda item: -seconds.get(file_of(item.nodeid), 0))
 
 
@@ -168,9 +214,12 @@ class _Seconds:
         self.seconds[file_of(report.nodeid)] += report.duration
 
     def pytest_sessionfinish(self) -> None:
+        """Keep the longest time: a run may be of one test of a file."""
         known = self.cache.get(self.key, {})
-        rounded = {file: round(spent, 1) for file, spent in self.seconds.items()}
-        self.cache.set(self.key, known | rounded)
+        longest = {
+            file: max(round(spent, 1), known.get(file, 0.0)) for file, spent in self.seconds.items()
+        }
+        self.cache.set(self.key, known | longest)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -182,6 +231,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file = file_of(nodeid)
             return "Ray" if file in ON_A_CLUSTER else file
+
+        def _assign_work_unit(self, node: Any) -> None:
+            """Give the first process what needs torch, the others the rest, as far as it goes."""
+            first = node is self.nodes[0]
+            own = (file for file in self.workqueue if file.startswith(WITH_TORCH) is first)
+            if file := next(own, None):
+                self.workqueue.move_to_end(file, last=False)
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
@@ -289,6 +346,14 @@ def no_curve(monkeypatch) -> None:
     from headstart.evaluation.compare import stage
 
     monkeypatch.setattr(stage, "learn_curve", lambda *_: None)
+
+
+@pytest.fixture
+def one_division(monkeypatch) -> None:
+    """Divide few images into folds once, not ten times: for tests that do not ask about repeats."""
+    from headstart.evaluation.splits import config
+
+    monkeypatch.setattr(config, "MAX_REPEATS", 1)
 
 
 @pytest.fixture(scope="session")

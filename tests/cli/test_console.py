@@ -70,7 +70,8 @@ def test_verbosity(headstart, features, tmp_path):
     assert "24 images" in headstart(*words).stderr
     assert headstart(*words, "-q").stderr == ""
     assert re.search(r"(?m)^\[ +[\d.]+ s\] .*24 images", headstart(*words, "-v").stderr)
-    verbose = headstart("train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "3", "-v")
+    words = ["--heads", "knn", "--folds", 3, "--repeats", 1]
+    verbose = headstart("train-heads", "s.h5", "--out", "r", *words, "-v")
     assert "step 1 of 7: duplicates" in verbose.stderr
     assert "step 7 of 7: model" in verbose.stderr
 

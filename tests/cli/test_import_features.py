@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     np.savez(folder / "a.npz", X=features, y=words, names=names)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         hs.import_features(folder / "a.npz", folder / "a.h5", name="dino")
-        hs.train_heads(folder / "a.h5", folder / "results", heads="logistic-regression")
+        hs.train_heads(folder / "a.h5", folder / "results", heads="logistic-regression", repeats=1)
     return folder
 
 

@@ -40,7 +40,8 @@ def test_features_heads_model_and_predictions(headstart, photos, name, tmp_path)
     assert np.array_equal(embedder.fit_transform(paths), rows.features[:5])
     assert embedder.n_features_out_ == 24
 
-    headstart("train-heads", "s.h5", "--heads", "logistic-regression", "--out", "out")
+    words = ("--heads", "logistic-regression", "--repeats", 1)
+    headstart("train-heads", "s.h5", *words, "--out", "out")
     card = (tmp_path / "out" / CARD).read_text()
     assert "MIT AND Apache-2.0" in card
     assert "small: MIT" in card

@@ -34,9 +34,10 @@ def test_everything_but_building_networks_works_without_torch(
 
         photos, backbone, folder = sys.argv[2:]
         store, model = f"{folder}/store.h5", f"{folder}/out/model.onnx"
+        heads = ["--heads", "logistic-regression,knn"]
         commands = [
             ["features", photos, "--backbone", backbone, "--out", store],
-            ["train-heads", store, "--heads", "logistic-regression,knn", "--out", f"{folder}/out"],
+            ["train-heads", store, *heads, "--repeats", "1", "--out", f"{folder}/out"],
             ["report", f"{folder}/out"],
             ["predict", model, photos, "--out", f"{folder}/answers.csv"],
             ["verify", store],

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-HEADS = ("--heads", "logistic-regression", "--no-near-duplicates")
+HEADS = ("--heads", "logistic-regression", "--repeats", 1, "--no-near-duplicates")
 COLOURS = ("red", "green", "blue")
 
 

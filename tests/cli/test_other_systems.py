@@ -82,7 +82,16 @@ def test_features_heads_and_predictions_are_the_same(
     elsewhere(
         ("features", photos, "--backbone", tiny_backbone, "--out", stores[1]),
         ("verify", stores[1]),
-        ("train-heads", stores[1], "--heads", "logistic-regression", "--out", "out"),
+        (
+            "train-heads",
+            stores[1],
+            "--heads",
+            "logistic-regression",
+            "--repeats",
+            1,
+            "--out",
+            "out",
+        ),
         ("predict", "out/model.onnx", photos, "--summary", "--explain", "maps"),
         ("evaluate", "out/model.onnx", photos, "--report", "scores.html"),
         ("drift", "out/model.onnx", photos),

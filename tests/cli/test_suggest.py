@@ -61,7 +61,8 @@ def test_suggestions_are_labelled_embedded_and_trained_on(
     headstart("features", "all.csv", "--out", embedded, "--backbone", tiny_backbone)
     data = store.read(tmp_path / embedded)
     assert int(data.is_suggested.sum()) == 6
-    headstart("train-heads", embedded, "--out", "results", "--heads", "knn", "--holdout")
+    words = ("--heads", "knn", "--holdout", "--repeats", 1)
+    headstart("train-heads", embedded, "--out", "results", *words)
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert any("chosen by headstart suggest" in warning["text"] for warning in results["warnings"])
     lines = (tmp_path / "results" / "predictions.csv").read_text().splitlines()
@@ -72,7 +73,8 @@ def test_suggestions_are_labelled_embedded_and_trained_on(
 
 
 def test_results_guess_with_their_model(headstart, embedded, photos, tiny_backbone, tmp_path):
-    headstart("train-heads", embedded, "--out", "results", "--heads", "logistic-regression")
+    words = ("--heads", "logistic-regression", "--repeats", 1)
+    headstart("train-heads", embedded, "--out", "results", *words)
     document = json.loads(headstart("suggest", "results", "--n", 5, "--json").stdout)
     assert document["guesser"].endswith("model.onnx")
     assert len(document["images"]) == 5

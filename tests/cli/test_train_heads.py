@@ -51,7 +51,8 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
 
 
-CUT_SHORT = ["train-heads", "store.h5", "--out", "r", "--folds", "3", "--heads", "knn"]
+ONCE = ("--folds", "3", "--repeats", "1")  # images are few, and would be divided ten times
+CUT_SHORT = ["train-heads", "store.h5", "--out", "r", *ONCE, "--heads", "knn"]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def two_stores(headstart, features, tiny_backbone, tmp_path):
 @pytest.mark.slow
 def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
     words = ["train-heads", *two_stores, "--out", "both", "--heads", "knn,linear-svm"]
-    done = headstart(*words, "--folds", "3")
+    done = headstart(*words, *ONCE)
     for text in ("backbone", "tiny (resize=36)", "tiny (resize=48)", "most-frequent"):
         assert text in done.stdout
     results = json.loads((tmp_path / "both" / "results.json").read_text())
@@ -126,7 +127,7 @@ def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
         expected = {Path(row["path"]).relative_to("test"): row for row in csv.DictReader(file)}
     for row in rows:
         assert row["label"] == expected[Path(row["path"]).relative_to(photos)]["predicted"]
-    assert "nothing to do" in headstart(*words, "--folds", "3").stdout
+    assert "nothing to do" in headstart(*words, *ONCE).stdout
 
 
 @pytest.mark.slow
@@ -137,7 +138,7 @@ def test_labels_of_any_script_are_the_same_everywhere(
     root = image_folder("photos", classes=names, per_class=4)
     names[4] = "\u00e9t\u00e9"  # the form of all class names
     headstart("features", root, "--backbone", tiny_backbone, "--out", "s.h5")
-    words = ["train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "2"]
+    words = ["train-heads", "s.h5", "--out", "r", "--heads", "knn", *ONCE]
     done = headstart(*words)
     assert "48 images, 6 classes" in done.stdout
     out = tmp_path / "r"
@@ -188,6 +189,7 @@ def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
     names.append(names[0].replace("train/", "test/"))
     table.write_text("path,group\n" + "".join(f"{name},tree\n" for name in names))
     words = ["train-heads", features, "--out", "results", "--heads", "knn", "--groups", table]
+    words += ONCE
     done = headstart(*words)
     assert "1 test image" in done.stdout
     assert "groups" in done.stdout
@@ -224,7 +226,7 @@ def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
 
 @pytest.mark.slow
 def test_the_mean_of_heads_ships_and_predicts(headstart, features, tmp_path, monkeypatch):
-    words = ["train-heads", features, "--out", "r", "--folds", "3", "--heads"]
+    words = ["train-heads", features, "--out", "r", *ONCE, "--heads"]
     refused = headstart(*words, "knn,mean-of-heads", code=1)
     assert "two or more" in refused.stderr
     monkeypatch.setattr(training, "rank", lambda entry: entry.head.name != MEAN)
@@ -249,7 +251,7 @@ def test_the_mean_of_heads_ships_and_predicts(headstart, features, tmp_path, mon
 
 @pytest.mark.slow
 def test_costs_are_in_the_results_and_the_report(headstart, features, tmp_path):
-    words = ["train-heads", features, "--out", "r", "--folds", "2", "--heads", "knn"]
+    words = ["train-heads", features, "--out", "r", *ONCE, "--heads", "knn"]
     table = tmp_path / "costs.csv"
     table.write_text("true,bark,cloth\nbark,0,5\n")
     assert "no row" in headstart(*words, "--costs", table, code=1).stderr
@@ -268,7 +270,7 @@ def test_costs_are_in_the_results_and_the_report(headstart, features, tmp_path):
 def test_an_ignored_remark_is_in_no_output(headstart, features, tmp_path):
     with h5py.File(features) as file:
         (tmp_path / "groups.csv").write_text(f"path,group\n{file['path'][0].decode()},a\n")
-    words = ["train-heads", features, "--heads", "knn", "--folds", "2", "--groups", "groups.csv"]
+    words = ["train-heads", features, "--heads", "knn", *ONCE, "--groups", "groups.csv"]
     for shown, more in ((True, []), (False, ["--ignore", "HS402"])):
         out = tmp_path / f"results-{shown}"
         done = headstart(*words, "--out", out, *more)

@@ -269,7 +269,8 @@ def test_a_family_from_outside_trains_ships_and_predicts(toy, tiny_backbone, tmp
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
     embed(str(tmp_path / "data"), tmp_path / "s.h5", EmbedConfig(str(tiny_backbone)))
-    words = ["train-heads", tmp_path / "s.h5", "--out", tmp_path / "out", "--heads", f"{toy},knn"]
+    words = ["train-heads", tmp_path / "s.h5", "--out", tmp_path / "out", "--repeats", 1]
+    words += ["--heads", f"{toy},knn"]
     run = CliRunner().invoke(cli, list(map(str, words)))
     assert run.exit_code == 0, run.output
     results = json.loads((tmp_path / "out" / "results.json").read_text())

@@ -192,6 +192,21 @@ class TestAProviderFromOutside:
         image = torch.ones(1, 3, 16, 16)
         assert torch.equal(module(image), network.module(image))
 
+    @pytest.mark.slow
+    def test_a_shortage_is_noticed_before_the_export_and_does_not_end_it(
+        self, tmp_path, fresh_cache_home, monkeypatch
+    ):
+        import torch
+
+        network = backbones.find(Choice("toy:three", "random")).build()
+        torch.save(network.module[0].state_dict(), tmp_path / "own.pth")
+        monkeypatch.setattr(export, "_LARGE", 1)
+        monkeypatch.setattr(export, "available_memory", lambda: 1000)
+        lines: list[str] = []
+        choice = Choice("toy:three", str(tmp_path / "own.pth"))
+        assert export.model_file(choice, notice=lines.append)[0].is_file()
+        assert ["toy:three" in line for line in lines] == [True]
+
     def test_settings_left_out_are_a_stores_or_the_defaults(self):
         plain = Choice("toy:three", "random")
         assert backbones.settled(plain) == dataclasses.replace(plain, layer="0.1")

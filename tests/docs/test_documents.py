@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import click
@@ -28,20 +29,25 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 # Of other programs, or of former versions.
 FOREIGN = {
-    "docs/onnx.md": {"--tflite", "--saved-model", "--output", "--opset"},  # of tf2onnx
+    "docs/onnx.md": {  # of tf2onnx and tensorflowjs
+        *("--tflite", "--saved-model", "--graphdef", "--tfjs"),
+        *("--inputs", "--outputs", "--input", "--output", "--opset"),
+    },
     "docs/sources.md": {"--sort"},
     "docs/models.md": {"--bind", "--data-binary"},
     "docs/deploy.md": {"--generate"},
 }
 
 
+@cache
 def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def anchors(text: str) -> set[str]:
+@cache
+def anchors(path: Path) -> set[str]:
     """Return the anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text_of(path), flags=re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {heading.strip().replace(" ", "-") for heading in plain}
 
@@ -50,10 +56,19 @@ def options(command: click.Command) -> set[str]:
     return {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
 
 
-def commands() -> dict[str, click.Command]:
+@cache
+def commands() -> dict[str, set[str]]:
+    """Return the options of every command."""
     context = click.Context(cli)
     found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
-    return {name: command for name, command in found.items() if command is not None}
+    return {name: options(command) for name, command in found.items() if command is not None}
+
+
+@cache
+def every_option() -> set[str]:
+    """Return the options of every command, and those that scripts have."""
+    own = set(re.findall(r'"(--[a-z][a-z-]+)"', "".join(map(text_of, scripts()))))
+    return {"--version", "--write"}.union(own, *commands().values())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
@@ -65,18 +80,14 @@ def test_every_link_leads_somewhere(path):
         file = (path.parent / name).resolve() if name else path
         assert file.exists(), target
         if anchor:
-            assert anchor in anchors(text_of(file)), target
+            assert anchor in anchors(file), target
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
 def test_every_command_and_option_exists(path):
     """An option behind a command is one of that command; any other is one of some program here."""
     known = commands()
-    every = {"--version", "--write"} | {
-        name for command in known.values() for name in options(command)
-    }
-    every |= set(re.findall(r'"(--[a-z][a-z-]+)"', "".join(map(text_of, scripts()))))
-    allowed = every | FOREIGN.get(str(path.relative_to(ROOT)), set())
+    allowed = every_option() | FOREIGN.get(str(path.relative_to(ROOT)), set())
     for code in CODE.findall(text_of(path)):
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code):
             assert option in allowed or "apt-get" in code or "pip " in code, f"{option} in {code}"
@@ -87,7 +98,7 @@ def test_every_command_and_option_exists(path):
             assert words[0] in known, f"headstart {line}"
             for word in words:
                 if word.startswith("--"):
-                    assert word in options(known[words[0]]), f"headstart {line}"
+                    assert word in known[words[0]], f"headstart {line}"
 
 
 def scripts() -> list[Path]:

@@ -14,6 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # as in a process of their own
+@pytest.mark.usefixtures("one_division")
 def test_the_commands_run_in_order(tmp_path, level, monkeypatch, capsys):
     """As they stand, but on fewer images than at the level ``all``."""
     commands = re.findall(r"^\$ (headstart .*)$", README, flags=re.MULTILINE)
@@ -22,7 +23,7 @@ def test_the_commands_run_in_order(tmp_path, level, monkeypatch, capsys):
     for line in commands:
         words = shlex.split(line)[1:]
         if words[0] == "demo-data" and level != "all":
-            words += ["--per-class", "8"]
+            words += ["--per-class", "4"]
         assert run(words) == 0, f"{line}: {capsys.readouterr().err}"
     for name in ("results.json", "report.html", "predictions.csv", "model.onnx"):
         assert (tmp_path / "results" / name).is_file()

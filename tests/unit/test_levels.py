@@ -55,6 +55,17 @@ def test_what_only_the_longest_level_runs_is_guarded_by_a_test_of_every_run():
             assert name in run_by_make_test(TESTS.parent / file if file else path), guard
 
 
+def test_the_files_that_are_put_in_order_exist():
+    """By their names, two processes share the tests: those of a removed file would mean nothing."""
+    names = [
+        node.value
+        for node in ast.walk(tree(TESTS / "conftest.py"))
+        if isinstance(node, ast.Constant) and str(node.value).startswith("tests/")
+    ]
+    assert len(names) > 20
+    assert [name for name in names if not (TESTS.parent / name).exists()] == []
+
+
 LEVEL = """
 import pytest
 

@@ -2,7 +2,8 @@
 
 Keras loads its own files on torch, which exports them; tf2onnx converts the others. Both happen in
 a process of its own, where code in a file is refused or does not run. What comes of it is a foreign
-ONNX file like any other, and its identity is the hash of the file that it was made from.
+ONNX file like any other, and its identity is the hash of the file that it was made from. Formats
+that do not say enough are refused with the command that converts them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,23 @@ _TENSORFLOW = "tensorflow"  # the extra
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")  # in a SavedModel's folder
 _TFLITE = b"TFL3"  # the identifier of its FlatBuffers, behind four bytes
-_SHARED = 8  # bytes that tell what a file is
+_FIRST = 8  # bytes that tell what a file is
+_BROWSERS = (b'"modelTopology"', b'"weightsManifest"')  # keys of TensorFlow.js' model.json
+_LAYERS = (b"layers-model", b"keras_version")  # where it has layers of Keras
+_TOP = 1 << 16  # bytes of a model.json in which one of these is
 _LIMITS = sandbox.Kind("network", BackboneError, seconds=1800, memory=64 << 30)
+
+
+def _tf2onnx(option: str, *names: str) -> tuple[str, ...]:
+    """Return the command by which tf2onnx converts a file; ``names`` are what else it asks for."""
+    words = ("python", "-m", "tf2onnx.convert", f"--{option}", "{source}", *names)
+    return (*words, "--output", "{target}", "--opset", str(OPSET))
+
+
+_KERAS_CODE = (
+    "import keras; keras.saving.load_model({source!r}, compile=False)"
+    ".export({target!r}, format='onnx')"
+)
 
 
 @dataclass(frozen=True)
@@ -38,32 +54,50 @@ class Format:
 
     Attributes:
         title: what a file is called in messages.
+        words: the command that converts a file elsewhere, with ``{source}`` and ``{target}``.
         extra: the optional dependency of Headstart that converts it.
         packages: what the extra has to bring, the converter first.
         option: of tf2onnx; empty for Keras.
+        refusal: why Headstart does not convert it by itself; empty if it does.
+        becomes: the suffix of the file that the command makes.
     """
 
     title: str
-    extra: str
-    packages: tuple[str, ...]
+    words: tuple[str, ...]
+    extra: str = _TENSORFLOW
+    packages: tuple[str, ...] = ("tf2onnx", "tensorflow")
     option: str = ""
+    refusal: str = ""
+    becomes: str = ".onnx"
 
     def command(self, path: Path) -> str:
         """Return the command that converts a file on a machine that has the converter."""
-        source, target = str(path), f"{path.stem}.onnx"
-        if not self.option:
-            code = (
-                f"import keras; keras.saving.load_model({source!r}, compile=False)"
-                f".export({target!r}, format='onnx')"
-            )
-            return f"python -c {shlex.quote(code)}"
-        words = ["python", "-m", "tf2onnx.convert", f"--{self.option}", source]
-        return shlex.join([*words, "--output", target, "--opset", str(OPSET)])
+        source, target = str(path), path.stem + self.becomes
+        return shlex.join(word.format(source=source, target=target) for word in self.words)
 
 
-_NETWORK = Format("Keras network", KERAS, ("keras", "torch", "onnxscript"))
-_FOLDER = Format("SavedModel", _TENSORFLOW, ("tf2onnx", "tensorflow"), "saved-model")
-_LITE = Format("TFLite network", _TENSORFLOW, ("tf2onnx", "tensorflow"), "tflite")
+_NETWORK = Format(
+    "Keras network", ("python", "-c", _KERAS_CODE), KERAS, ("keras", "torch", "onnxscript")
+)
+_FOLDER = Format("SavedModel", _tf2onnx("saved-model"), option="saved-model")
+_LITE = Format("TFLite network", _tf2onnx("tflite"), option="tflite")
+_FROZEN = Format(
+    "frozen TensorFlow graph",
+    _tf2onnx("graphdef", "--inputs", "INPUT:0", "--outputs", "OUTPUT:0"),
+    refusal="which does not say what its inputs and outputs are",
+)
+_BROWSER = Format(
+    "TensorFlow.js graph", _tf2onnx("tfjs"), refusal="whose weights are in other files"
+)
+_BROWSER_LAYERS = Format(
+    "TensorFlow.js network of Keras' layers",
+    (
+        *("tensorflowjs_converter", "--input_format", "tfjs_layers_model"),
+        *("--output_format", "keras", "{source}", "{target}"),
+    ),
+    refusal="whose weights are in other files",
+    becomes=".h5",
+)
 
 
 def format_of(path: Path) -> Format | None:
@@ -73,13 +107,25 @@ def format_of(path: Path) -> Format | None:
             return _FOLDER if any((path / name).is_file() for name in _GRAPHS) else None
         if not path.is_file():
             return None
+        suffix = path.suffix.lower()
         with path.open("rb") as file:
-            first = file.read(_SHARED)
+            first = file.read(_TOP if suffix == ".json" else _FIRST)
     except (OSError, ValueError):  # no permission, too long a name, a zero byte
         return None
     if is_keras(path):
         return _NETWORK
-    return _LITE if path.suffix.lower() == ".tflite" or first[4:] == _TFLITE else None
+    if suffix == ".json":
+        if not any(key in first for key in _BROWSERS):
+            return None
+        return _BROWSER_LAYERS if any(key in first for key in _LAYERS) else _BROWSER
+    if suffix == ".pb":
+        return _FROZEN
+    return _LITE if suffix == ".tflite" or first[4:] == _TFLITE else None
+
+
+def root(path: Path) -> Path:
+    """Return the folder of a SavedModel, if ``path`` is the file with its graph."""
+    return path.parent if path.name in _GRAPHS and path.is_file() else path
 
 
 def is_keras(path: Path) -> bool:
@@ -91,14 +137,20 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
     """Return the ONNX file of a network in another format, and the SHA-256 of what it came from.
 
     Raises:
-        BackboneError: the converter is not installed, or cannot convert the file.
+        BackboneError: the converter is not installed or cannot convert the file, or the format
+            does not say enough.
     """
+    if kind.refusal:
+        raise BackboneError(
+            f"{one_line(path)} is a {kind.title}, {kind.refusal}; convert it where TensorFlow is "
+            f"installed, {_elsewhere(path, kind)}"
+        )
     missing = [name for name in kind.packages if importlib.util.find_spec(name) is None]
     if missing:
         raise BackboneError(
             f"{one_line(path)} is a {kind.title}, and {missing[0]} is not installed, which "
-            f"converts it; {how_to_install(kind.extra)}; or convert it where it is, and give that "
-            f"file as onnx:{one_line(path.stem)}.onnx: {one_line(kind.command(path))}"
+            f"converts it; {how_to_install(kind.extra)}; or convert it where it is, "
+            f"{_elsewhere(path, kind)}"
         )
     sha256 = _hash_of(path)
     from importlib.metadata import version  # loads a parser of e-mail
@@ -114,6 +166,12 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
             sandbox.call(function, path, converted, kind=_LIMITS, options=kind.option)
             converted.replace(partial)
     return target, sha256
+
+
+def _elsewhere(path: Path, kind: Format) -> str:
+    """Return the end of a message: how to convert a file on another machine, and what then."""
+    file = ("onnx:" if kind.becomes == ".onnx" else "") + path.stem + kind.becomes
+    return f"and give that file as {one_line(file)}: {one_line(kind.command(path))}"
 
 
 def run_tf2onnx(path: Path, target: Path, option: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones import torch_graph
+from headstart.backbones import keras_2, torch_graph
 from headstart.backbones.inference.runner import open_session
 from headstart.backbones.keras_import import import_keras
 from headstart.core.errors import BackboneError, one_line
@@ -58,7 +58,10 @@ def convert(path: Path, target: Path, option: str = "") -> None:
 
 def _load(keras: Any, path: Path) -> Any:  # noqa: ANN401 - the package, and keras.Model
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with keras_2.readable(keras) as former:
+            return keras.saving.load_model(
+                path, custom_objects=former, compile=False, safe_mode=True
+            )
     except Exception as error:  # Keras, h5py and zipfile have many types
         cause = one_line(error)
         if path.name.endswith(".weights.h5") or any(word in cause for word in _NO_NETWORK):
@@ -69,7 +72,8 @@ def _load(keras: Any, path: Path) -> Any:  # noqa: ANN401 - the package, and ker
         elif any(word in cause for word in _OTHERS):
             cause = (
                 f"has layers or code that only the program knows that made it ({cause[:160]}); "
-                'export it there: model.export("network.onnx", format="onnx")'
+                'export it there: model.export("network.onnx", format="onnx"), or with Keras 2 '
+                'model.save("folder", save_format="tf"), and give the folder'
             )
         else:
             cause = f"is no Keras network that can be read: {cause[:200]}"

@@ -116,7 +116,7 @@ def split(name: str) -> tuple[Path, str]:
         path = Path("#".join(parts[:count]))
         try:
             if path.is_file() or conversion.format_of(path):
-                return path.resolve(), "#".join(parts[count:])
+                return conversion.root(path).resolve(), "#".join(parts[count:])
         except (OSError, ValueError):  # no permission, too long a name, a zero byte
             continue
     raise BackboneError(

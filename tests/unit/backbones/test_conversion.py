@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 import types
 
@@ -13,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 from graphs import Maker
 from headstart import backbones
-from headstart.backbones import conversion, export
+from headstart.backbones import conversion, export, keras_file
 from headstart.backbones.inference.description import describe
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.runner import Runner, open_session
 from headstart.backbones.keras_import import import_keras
 from headstart.cli import cli
 from headstart.core.errors import BackboneError
@@ -100,6 +101,36 @@ class TestFormats:
             assert f"the extra [{extra}]" in message
             assert command.replace(name, str(tmp_path / name)) in message
 
+    @pytest.mark.parametrize(
+        ("name", "content", "command"),
+        [
+            ("net.pb", b"a graph", "--graphdef net.pb --inputs INPUT:0 --outputs OUTPUT:0 "),
+            ("model.json", b'{"format": "graph-model", "modelTopology": {}}', "--tfjs model.json "),
+            (
+                "model.json",
+                b'{"modelTopology": {"keras_version": "2.7.0"}}',
+                "tfjs_layers_model --output_format keras model.json model.h5",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("prefix", ["", "onnx:"])
+    def test_what_does_not_say_enough_is_refused(
+        self, name, content, command, prefix, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / name).write_bytes(content)
+        for words in (["backbones"], ["export", "--out", "x.onnx"]):
+            result = CliRunner().invoke(cli, [words[0], f"{prefix}{name}", *words[1:]])
+            assert isinstance(result.exception, BackboneError)
+            message = str(result.exception)
+            assert message.isprintable()
+            assert command.replace(name, str(tmp_path / name)) in message
+            assert f"give that file as {'model.h5' if 'h5' in command else 'onnx:'}" in message
+
+    def test_other_json_files_are_no_networks(self, tmp_path):
+        (tmp_path / "results.json").write_text('{"classes": []}')
+        assert conversion.format_of(tmp_path / "results.json") is None
+
 
 class TestTensorFlow:
     @pytest.mark.parametrize("prefix", ["", "onnx:"])
@@ -121,7 +152,11 @@ class TestTensorFlow:
         (folder / "variables").mkdir()
         (folder / "variables" / "variables.index").write_bytes(b"weights")
         assert backbones.find(name).identity != first
-        assert [words[0] for words in converter] == ["--saved-model"] * 2
+        assert choice(str(folder / "saved_model.pb")).name.startswith("onnx:")
+        inside = backbones.find(f"onnx:{folder / 'saved_model.pb'}")
+        assert inside.name == "onnx:saved"
+        assert inside.identity == backbones.find(name).identity
+        assert [words[:2] for words in converter] == [["--saved-model", str(folder)]] * 2
 
     @pytest.mark.parametrize("error", [SystemExit(2), ValueError("two\nlines")])
     def test_a_converter_that_fails_is_one_line(self, converter, tmp_path, error):
@@ -166,6 +201,115 @@ class TestKeras:
         features = keras.Model(model.inputs[0], model.get_layer("pool").output)
         expected = features(images.astype(np.float32) / 127.5 - 1, training=False)
         assert np.allclose(Runner(file).embed(images), expected.detach().numpy(), atol=1e-5)
+
+    def test_what_keras_2_wrote_of_convolutions(self, tmp_path):
+        import h5py
+
+        keras, path = import_keras(), tmp_path / "net.h5"
+        layers = keras.layers
+        model = keras.Sequential(
+            [
+                *(keras.Input((12, 12, 3)), layers.DepthwiseConv2D(3)),
+                *(layers.SeparableConv2D(4, 3), layers.Conv2DTranspose(5, 2)),
+            ]
+        )
+        model.save(path)
+        former = {"DepthwiseConv2D": {"groups": 1}, "Conv2DTranspose": {"groups": 1}}
+        former["SeparableConv2D"] = {
+            "groups": 1,
+            "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
+            "kernel_regularizer": None,
+            "kernel_constraint": None,
+        }
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            for layer in config["config"]["layers"]:
+                layer["config"] |= former.get(layer["class_name"], {})
+            file.attrs["model_config"] = json.dumps(config)
+        with pytest.raises(TypeError, match="groups"):
+            keras.saving.load_model(path, compile=False)
+        keras_file.convert(path, tmp_path / "net.onnx")
+        images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 3)).astype(np.float32)
+        session = open_session(tmp_path / "net.onnx")
+        outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+        assert np.allclose(outputs, model(images).detach().numpy(), atol=1e-5)
+        config["config"]["layers"][1]["config"]["groups"] = 3
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        with pytest.raises(BackboneError, match="DepthwiseConv2D"):
+            keras_file.convert(path, tmp_path / "net.onnx")
+
+    def test_what_keras_2_wrote_of_arithmetic(self, tmp_path):
+        """As ``preprocess_input`` between layers, in the tutorials of that time."""
+        import h5py
+
+        keras, path = import_keras(), tmp_path / "net.h5"
+        layers = keras.layers
+        image = keras.Input((8, 8, 3), name="image")
+        x = layers.Activation("linear", name="divided")(image)
+        x = layers.Activation("linear", name="less")(x)
+        x = layers.Conv2D(4, 3, name="conv")(layers.Activation("linear", name="biased")(x))
+        model = keras.Model(image, x)
+        model.save(path)
+        former = {
+            "divided": ("math.truediv", "image", {"y": 127.5, "name": None}),
+            "less": ("math.subtract", "divided", {"y": 1.0, "name": None}),
+            "biased": ("nn.bias_add", "less", {"bias": [0.1, 0.2, 0.3], "data_format": "NHWC"}),
+        }
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            for layer in config["config"]["layers"]:
+                if layer["name"] in former:
+                    function, before, arguments = former[layer["name"]]
+                    layer["class_name"] = "TFOpLambda"
+                    layer["config"] = {"name": layer["name"], "function": function}
+                    layer["inbound_nodes"] = [[[before, 0, 0, arguments]]]
+            file.attrs["model_config"] = json.dumps(config)
+        keras_file.convert(path, tmp_path / "net.onnx")
+        images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
+        session = open_session(tmp_path / "net.onnx")
+        outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+        expected = model.get_layer("conv")(images / 127.5 - 1 + np.float32([0.1, 0.2, 0.3]))
+        assert np.allclose(outputs, expected.detach().numpy(), atol=1e-5)
+        config["config"]["layers"][1]["config"]["function"] = "image.resize"
+        with h5py.File(path, "a") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        with pytest.raises(BackboneError, match="layers or code"):
+            keras_file.convert(path, tmp_path / "net.onnx")
+
+    @pytest.mark.long
+    def test_transfer_learning(self, tmp_path):
+        """What most people save: augmentation, scaling, a network inside, a classifier."""
+        keras, path = import_keras(), tmp_path / "flowers.keras"
+        layers = keras.layers
+        inside = keras.applications.MobileNetV2(
+            (96, 96, 3), alpha=0.35, include_top=False, weights=None
+        )
+        inside.trainable = False
+        for layer in inside.layers:  # as after training, or the signal is lost in rounding
+            if isinstance(layer, layers.BatchNormalization):
+                draw = np.random.default_rng(len(layer.name)).uniform
+                layer.set_weights([draw(0.5, 1.5, w.shape) for w in layer.get_weights()])
+        augmentation = keras.Sequential(
+            [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1)]
+        )
+        model = keras.Sequential(
+            [
+                *(keras.Input((96, 96, 3)), augmentation, layers.Rescaling(1 / 127.5, offset=-1)),
+                *(inside, layers.GlobalAveragePooling2D(name="pool"), layers.Dropout(0.2)),
+                layers.Dense(5, activation="softmax"),
+            ]
+        )
+        model.save(path)
+        described = CliRunner().invoke(cli, ["backbones", str(path)])
+        assert "--preprocess raw" in described.output, described.output
+        file, parity = export.model_file(choice(str(path), preprocess="raw"))
+        assert "5 classes" in str(parity)
+        images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+        features = keras.Model(model.inputs[0], model.get_layer("pool").output)
+        expected = features(images.astype(np.float32), training=False).detach().numpy()
+        assert expected.shape == (3, 1280)
+        assert np.allclose(Runner(file).embed(images), expected, atol=1e-5 * expected.max())
 
     def test_what_is_no_whole_network(self, model, tmp_path):
         keras = import_keras()

@@ -369,14 +369,3 @@ def test_the_memory_of_an_export_follows_from_facts_or_from_the_weights(tmp_path
     weights.write_bytes(bytes(300))
     assert Weights(weights).size == 300
     assert Weights(None).size == Weights(tmp_path / "gone").size == 0
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("fresh_cache_home")
-def test_a_shortage_is_noticed_before_the_export_and_does_not_end_it(monkeypatch):
-    monkeypatch.setattr(export, "_LARGE", 1)
-    monkeypatch.setattr(export, "available_memory", lambda: 1000)
-    lines = []
-    choice = Choice("timm:test_byobnet", "random")
-    assert export.model_file(choice, notice=lines.append)[0].is_file()
-    assert ["timm:test_byobnet" in line for line in lines] == [True]

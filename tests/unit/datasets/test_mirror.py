@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import fsspec
 import pytest
+from headstart.cli import run
 from headstart.core.errors import InputError, OutputError, StoreError
 from headstart.datasets import mirror, storage
 from headstart.features import store
@@ -67,21 +70,29 @@ def photos(s3, folder: Path) -> str:
     return f"{BUCKET}/set"
 
 
-def headstart(*arguments: object) -> subprocess.CompletedProcess[str]:
+def headstart(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """Run a command in this process; returns what it wrote to stdout and stderr."""
+    out, said = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(said):
+        assert run([str(argument) for argument in arguments]) == code, said.getvalue()
+    return out.getvalue(), said.getvalue()
+
+
+def in_a_process(*arguments: object) -> str:
     call = [sys.executable, "-c", "from headstart.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_photos_and_a_store_in_a_bucket(s3, photos: str, folder, tiny_backbone, tmp_path):
     """The features command, twice, and what it wrote is the store of the folder."""
     out = f"{BUCKET}/out/store.h5"
     call = ("features", photos, "--backbone", tiny_backbone, "--out", out, "--json")
-    first = headstart(*call)
-    assert first.returncode == 0, first.stderr
-    told = json.loads(first.stdout)
+    told = json.loads(in_a_process(*call))
     assert (told["store"], told["changed"]) == (out, True)
     modified = s3.info("photos/out/store.h5")["LastModified"]
-    second = json.loads(headstart(*call).stdout)
+    second = json.loads(headstart(*call)[0])
     assert (second["changed"], second["embedded"]) == (False, 0)
     s3.invalidate_cache()
     assert s3.info("photos/out/store.h5")["LastModified"] == modified
@@ -92,9 +103,7 @@ def test_photos_and_a_store_in_a_bucket(s3, photos: str, folder, tiny_backbone, 
     assert there.path == here.path
     assert there.features.tobytes() == here.features.tobytes()
 
-    checked = headstart("verify", out)
-    assert checked.returncode == 0, checked.stderr
-    assert f"{out}: sound" in checked.stdout
+    assert f"{out}: sound" in headstart("verify", out)[0]
 
 
 def test_an_image_that_is_new_in_the_bucket_costs_only_itself(s3, photos, tiny_backbone, tmp_path):
@@ -123,14 +132,14 @@ class TestMirror:
     def test_what_was_published_before_an_error_is_sent(self, s3):
         url = f"{BUCKET}/b/x.h5"
 
-        def run() -> None:
+        def write() -> None:
             with mirror.written_here(url) as path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(b"good ones")
                 raise InputError("too many failures")
 
         with pytest.raises(InputError, match="too many"):
-            run()
+            write()
         assert s3.cat("photos/b/x.h5") == b"good ones"
 
     def test_what_could_not_be_sent_is_sent_next_time(self, s3, monkeypatch):
@@ -152,13 +161,13 @@ class TestMirror:
         url = f"{BUCKET}/d/x.h5"
         s3.pipe("photos/d/x.h5", b"old")
 
-        def run() -> None:
+        def write() -> None:
             with mirror.written_here(url) as path:
                 path.write_bytes(b"mine")
                 s3.pipe("photos/d/x.h5", b"theirs")
 
         with pytest.raises(OutputError, match="another process"):
-            run()
+            write()
         assert s3.cat("photos/d/x.h5") == b"theirs"
 
     def test_what_is_not_there_or_cannot_be_reached(self, s3, monkeypatch):
@@ -166,8 +175,7 @@ class TestMirror:
             mirror.read_here(f"{BUCKET}/none.h5")
         with pytest.raises(InputError, match="nosuch"):
             mirror.read_here("nosuch://x/y.h5")
-        gone = headstart("verify", f"{BUCKET}/none.h5")
-        assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+        assert headstart("verify", f"{BUCKET}/none.h5", code=1)[1].count("\n") == 1
 
     def test_a_path_here_is_itself(self, tmp_path: Path):
         assert mirror.read_here(tmp_path) == tmp_path

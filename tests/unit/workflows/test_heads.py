@@ -10,7 +10,7 @@ import pytest
 from headstart.cli import run
 from headstart.core.errors import InputError, UsageError
 
-SETTINGS = {"heads": ["knn", "logistic-regression"], "folds": 3, "hooks": hs.Hooks()}
+SETTINGS = {"heads": ["knn", "logistic-regression"], "folds": 3, "repeats": 1, "hooks": hs.Hooks()}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def contents(folder):
 def test_save_writes_what_the_command_writes(result, store, tmp_path, capsys):
     result.save(tmp_path / "api", hooks=hs.Hooks())
     words = ["--out", str(tmp_path / "command"), "--heads", "knn,logistic-regression"]
-    assert run(["train-heads", str(store), *words, "--folds", "3"]) == 0
+    assert run(["train-heads", str(store), *words, "--folds", "3", "--repeats", "1"]) == 0
     ours, theirs = contents(tmp_path / "api"), contents(tmp_path / "command")
     assert ours.keys() == theirs.keys()
     for name in ours:

@@ -180,6 +180,7 @@ def test_heads_on_every_layer_and_a_model_of_the_best(several, image_folder, tmp
     data = image_folder(per_class=12)
     headstart("features", data, "--backbone", several, "--out", tmp_path / "s.h5")
     train = ["train-heads", tmp_path / "s.h5", "--heads", "logistic-regression,knn"]
+    train += ["--repeats", 1]
     headstart(*train, "--folds", 2, "--out", tmp_path / "all")
     results = json.loads((tmp_path / "all" / "results.json").read_text())
     assert [one["document"]["backbone"]["layer"] for one in results["backbones"]] == [

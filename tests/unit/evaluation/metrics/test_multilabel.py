@@ -207,15 +207,13 @@ def test_few_images_with_a_label_widen_intervals_and_shift_them_down() -> None:
     cuts = np.full(4, 0.3)
     rare = labels.copy()
     rare[np.flatnonzero(labels[:, 1] == 1)[3:], 1] = -1
-    whole, part = (
-        multilabel.intervals(each, chances, cuts, 0, worth=worth).per_label["average_precision"]
-        for each, worth in ((labels, 1.0), (rare, 1.0))
-    )
+    full = multilabel.intervals(labels, chances, cuts, 0)
+    few = multilabel.intervals(rare, chances, cuts, 0)
+    whole, part = (each.per_label["average_precision"] for each in (full, few))
     assert np.diff(part[1])[0] > 3 * np.diff(whole[1])[0]
     score = multilabel.per_label(rare, chances, cuts).average_precision[1]
     assert part[1].mean() < score
     halves = multilabel.intervals(labels, chances, cuts, 0, worth=0.5)
-    full = multilabel.intervals(labels, chances, cuts, 0)
     for name, ends in full.scores.items():
         if name != "calibration_error":
             ratio = np.diff(halves.scores[name])[0] / np.diff(ends)[0]

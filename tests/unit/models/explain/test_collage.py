@@ -15,6 +15,7 @@ from PIL import Image
 
 COLOURS = {"blue": (30, 40, 200), "green": (40, 170, 60), "red": (200, 40, 40), "white": (230,) * 3}
 SIDE = 48
+ONCE = {"folds": 3, "repeats": 1}
 
 
 def patch(rng, colour):
@@ -43,7 +44,7 @@ def store(tiny_backbone, tmp_path_factory):
 @pytest.fixture(scope="module", params=["logistic-regression", LINEAR_SVM])
 def model(request, store, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
-    hs.train_heads(store, out, heads=request.param, folds=3, near_duplicates=False)
+    hs.train_heads(store, out, heads=request.param, **ONCE, near_duplicates=False)
     return Classifier(out / "model.onnx")
 
 
@@ -118,7 +119,7 @@ def test_networks_side_by_side_have_a_map_each(store, tmp_path):
         write_tiny_backbone(tmp_path / f"{name}.onnx", seed, name=name)
     backbone = f"{tmp_path / 'a.onnx'}+{tmp_path / 'b.onnx'}"
     hs.extract_features(store.parent / "photos", tmp_path / "s.h5", backbone=backbone)
-    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", **ONCE)
     joint = Classifier(tmp_path / "r" / "model.onnx")
     explainer, rng = Explainer(joint, joint.path), np.random.default_rng(5)
     colours = list(COLOURS)
@@ -146,7 +147,7 @@ def test_each_of_several_labels_has_its_own_map(tiny_backbone, tmp_path):
         backbone=str(tiny_backbone),
         target="multi-label",
     )
-    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", **ONCE)
     model = Classifier(tmp_path / "r" / "model.onnx")
     assert model.target == "multi-label"
     explainer = Explainer(model, model.path)
@@ -188,7 +189,7 @@ def test_the_report_shows_maps_of_the_errors(store, tiny_backbone, tmp_path):
     wrong = photos / "red" / "wrong.png"
     Image.fromarray(patch(rng, "blue")).save(wrong)
     hs.extract_features(photos, tmp_path / "s.h5", backbone=str(tiny_backbone))
-    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="linear-svm", folds=3)
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="linear-svm", **ONCE)
     hs.write_report(tmp_path / "r", explain=True)
     alt = "map of what speaks for blue"
     assert alt in (tmp_path / "r" / "report.html").read_text()
@@ -217,7 +218,7 @@ def test_the_views_of_an_image_add_up_and_lie_over_the_same_picture(
     hs.extract_features(
         store.parent / "photos", tmp_path / "s.h5", backbone=str(tiny_backbone), views=views
     )
-    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", **ONCE)
     model, rng = Classifier(tmp_path / "r" / "model.onnx"), np.random.default_rng(8)
     explainer, colours = Explainer(model, model.path), list(COLOURS)
     assert explainer.method == "class-map"

@@ -116,6 +116,6 @@ def test_what_does_not_fit_is_one_line(opened, tiny_classifier, tmp_path):
         hs.predict(tiny_classifier, tmp_path, explain_by="occlusion")
     features = np.random.default_rng(0).normal(size=(40, 6))
     hs.import_features(features, tmp_path / "f.h5", labels=np.arange(40) % 2)
-    hs.train_heads(tmp_path / "f.h5", tmp_path / "r", heads="knn")
+    hs.train_heads(tmp_path / "f.h5", tmp_path / "r", heads="knn", repeats=1)
     with pytest.raises(InputError, match="features"):
         hs.predict(tmp_path / "r", tmp_path / "f.h5", explain=tmp_path / "e")

@@ -1,0 +1,99 @@
+"""Files that TensorFlow itself wrote, converted to the end, against TensorFlow's own features.
+
+They run where the extra [tensorflow] is installed, which is too large for what `make` installs:
+``pip install -c constraints.txt -e '.[dev,tensorflow]'``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from headstart.backbones import export
+from headstart.backbones.inference.runner import Runner
+from headstart.cli import cli
+from headstart.workflows.features import choice
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("tensorflow", "tf2onnx"))),
+        reason="the extra [tensorflow] is not installed",
+    ),
+]
+
+# In a process of its own, because Keras has one backend in a process.
+WRITE = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+kind, folder = sys.argv[1], Path(sys.argv[2])
+layers = keras.layers
+keras.utils.set_random_seed(3)
+if kind == "small":
+    image = keras.Input((48, 48, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    x = layers.Conv2D(16, 3, strides=2, padding="same")(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same")(x)
+    x = layers.Conv2D(80, 1, activation="swish")(x)
+    x = layers.Dropout(0.3)(layers.GlobalAveragePooling2D(name="pool")(x))
+else:
+    image = keras.Input((96, 96, 3))
+    augmentation = [layers.RandomFlip("horizontal"), layers.RandomRotation(0.1)]
+    augmentation = keras.Sequential([*augmentation, layers.RandomZoom(0.1)])
+    inside = keras.applications.MobileNetV2((96, 96, 3), include_top=False, weights=None)
+    for layer in inside.layers:  # as after training, or the signal is lost in rounding
+        if isinstance(layer, layers.BatchNormalization):
+            draw = np.random.default_rng(len(layer.name)).uniform
+            shapes = [weight.shape for weight in layer.get_weights()]
+            layer.set_weights([draw(0.5, 1.5, shape) for shape in shapes])
+    x = augmentation(image) if kind == "augmented" else image
+    x = inside(keras.applications.mobilenet_v2.preprocess_input(x), training=False)
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D(name="pool")(x))
+model = keras.Model(image, layers.Dense(5, activation="softmax")(x))
+model.save(folder / "net.keras")
+model.save(folder / "net.h5")
+model.export(folder / "saved")
+if kind != "augmented":
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+    (folder / "net.tflite").write_bytes(converter.convert())
+images = np.random.default_rng(0).integers(0, 256, (4, *image.shape[1:]), np.uint8)
+features = keras.Model(image, model.get_layer("pool").output)
+np.savez(folder / "expected.npz", images=images, features=features(images.astype("float32")))
+"""
+
+
+@pytest.fixture(scope="module", params=["small", "network", "augmented"])
+def written(request, tmp_path_factory):
+    """Give a folder with a network in every format, and the features that it should have."""
+    folder = tmp_path_factory.mktemp(request.param)
+    words = [sys.executable, "-c", WRITE, request.param, str(folder)]
+    variables = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.h5", "net.tflite", "saved"])
+def test_features_are_tensorflows(name, written, fresh_cache_home):
+    path = written / name
+    if not path.exists():
+        pytest.skip("TFLite has no augmentation")
+    described = CliRunner().invoke(cli, ["backbones", str(path)])
+    assert described.exit_code == 0, described.exception
+    assert "--preprocess raw" in described.output
+    file, parity = export.model_file(choice(str(path), preprocess="raw"))
+    assert "5 classes" in str(parity)
+    with np.load(written / "expected.npz") as expected:
+        ours, theirs = Runner(file).embed(expected["images"]), expected["features"]
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
