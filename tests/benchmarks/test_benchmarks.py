@@ -122,7 +122,9 @@ with page.recorded(options):
 """
 
 
-def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image_folder, capsys):
+def test_a_part_that_fails_leaves_the_others(
+    bench, tmp_path, monkeypatch, image_folder, tiny_backbone, capsys
+):
     module, page = bench("bench"), bench("page")
     folder = tmp_path / "scripts"
     folder.mkdir()
@@ -130,7 +132,8 @@ def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image
     (folder / "bad.py").write_text("raise SystemExit('no model')")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "benchmarks"))
     commands = {name: [str(folder / f"{name}.py")] for name in ("bad", "good")}
-    monkeypatch.setattr(module, "parts", lambda photos, out: commands)
+    monkeypatch.setattr(module, "parts", lambda photos, out, scale: commands)
+    monkeypatch.setattr(module.export, "model_file", lambda name: (tiny_backbone, None))
     monkeypatch.setattr(page, "DATA", tmp_path)
     file = tmp_path / "today.json"
     data = image_folder("data", per_class=2)
@@ -140,7 +143,64 @@ def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image
     printed = capsys.readouterr().out
     assert "not measured: bad: no model" in printed
     assert "2.50" in printed
-    assert json.loads(file.read_text())["results"]["ratios"] == {"good: a / b": [2.0, 3.0]}
+    section = json.loads(file.read_text())["results"]
+    assert section["ratios"] == {"good: a / b": [2.0, 3.0]}
+    assert section["samples"]["photos"] == [4]
+    file.rename(tmp_path / "bench.json")  # recorded with four photos, today there are two
+    monkeypatch.setattr("sys.argv", ["bench.py", str(data), "--images", "2", "--json", str(file)])
+    with pytest.raises(SystemExit, match="1"):
+        module.main()
+    assert "2 photos, 4 when recorded" in capsys.readouterr().out
+
+
+def test_a_slow_part_does_not_cost_the_others_theirs(bench, tmp_path):
+    module = bench("bench")
+    names = list(module.SHARES)
+    left, limits = float(module.LIMIT), []
+    for number in range(len(names)):
+        limits.append(module.share(names[number:], left))
+        left -= limits[-1]  # each takes all that it may
+    assert left == pytest.approx(0)
+    assert limits == [
+        pytest.approx(module.LIMIT * each / sum(module.SHARES.values()))
+        for each in module.SHARES.values()
+    ]
+    assert all(limit > module.SHARES[name] for name, limit in zip(names, limits, strict=True))
+    assert module.share(names[-1:], 100.0) == 100  # what others leave is for the rest
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert module.run(sleeping, 1) == "its share of the time, 1 s, was over"
+
+
+def test_a_slow_machine_gets_fewer_rounds_and_photos(bench, tmp_path, image_folder):
+    module, photos = bench("bench"), image_folder(per_class=2)
+
+    def words(scale):
+        commands = module.parts(photos, tmp_path, scale)
+        assert list(commands) == list(module.SHARES)  # the ratios that matter most come first
+        names = ("starting", "serving")
+        rounds = [int(commands[n][commands[n].index("--rounds") + 1]) for n in names]
+        extraction = commands["extraction"]
+        return rounds, int(extraction[extraction.index("--images") + 1])
+
+    fast, slow = words(1.0), words(0.3)
+    assert all(a > b for a, b in zip(fast[0], slow[0], strict=True))
+    assert fast[1] > slow[1]
+
+
+def test_the_probe_counts_photos_a_second_of_all_cores(bench, tiny_backbone, image_folder):
+    assert bench("bench").speed(str(image_folder()), tiny_backbone) > 1
+
+
+def test_a_short_trial_has_settings_that_won(bench):
+    brief = bench("extraction").winners
+    torch = [
+        {"batch": batch, "threads": threads, "channels_last": last}
+        for batch in (1, 8, 32)
+        for threads in (1, 2)
+        for last in (False, True)
+    ]
+    assert brief(torch) == [{"batch": b, "threads": 2, "channels_last": True} for b in (1, 8)]
+    assert brief([{"batch": 4}, {"batch": 64}]) == [{"batch": 4}]
 
 
 @pytest.mark.further("test_large_photos_are_made_once")

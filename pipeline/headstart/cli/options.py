@@ -93,7 +93,7 @@ preprocess = click.option(
     default="",
     metavar="PRESET|FILE.json|auto",
     help=f"Preprocessing for onnx:PATH or --weights FILE: {', '.join(choices.PRESETS)}, also "
-    "PRESET:SIZE or PRESET:BGR, a JSON file, or auto: the best on 200 labelled images.",
+    "PRESET:SIZE or PRESET:BGR, a JSON file, or auto: the best on 120 labelled images.",
 )
 
 

@@ -89,7 +89,7 @@ def extract_features(
             a sum of ``crop`` with ``flip``, ``whole`` (squashed) and ``pad``, such as
             ``crop+flip+whole``, shows these. Each costs an inference.
         preprocess: how images are prepared for ``onnx:PATH``: a preset, a JSON file, or ``auto``,
-            which takes the best preset on 200 labelled images and says so.
+            which takes the best preset on 120 labelled images and says so.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
             the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
             keeps the high byte of 16 bits, and refuses samples without a range of their own.
