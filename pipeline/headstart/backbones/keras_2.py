@@ -7,7 +7,7 @@ arithmetic between layers, such as that of ``preprocess_input``, is a layer ``TF
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 # Arguments that had no effect.
@@ -16,6 +16,7 @@ _FORMER = {
     "DepthwiseConv2D": ("groups",),
     "SeparableConv2D": ("groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint"),
 }
+_NETWORKS = ("Functional", "Model", "Sequential")
 # Arithmetic with a constant: TensorFlow's name of it, the name of the constant, and Keras' name.
 _ARITHMETIC = {
     "__operators__.add": ("y", "add"),
@@ -33,9 +34,12 @@ def readable(keras: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - the p
     layers = [getattr(keras.layers, name) for name in _FORMER]
     for layer in layers:
         layer.from_config = _without(layer.from_config.__func__, _FORMER[layer.__name__])
+    own = keras.Model.__dict__["from_config"]
+    keras.Model.from_config = _with_nodes(own.__func__)
     try:
         yield {"TFOpLambda": _arithmetic(keras)}
     finally:
+        keras.Model.from_config = own
         for layer in layers:  # what they inherit is theirs again
             del layer.from_config
 
@@ -52,6 +56,32 @@ def _without(build: Callable[..., Any], former: tuple[str, ...]) -> Any:  # noqa
         return build(layer, kept)
 
     return classmethod(from_config)
+
+
+def _with_nodes(build: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Return a ``from_config`` for networks whose layers are joined as Keras 2 wrote it."""
+
+    def from_config(model: type, config: dict[str, Any], *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+        rejoin(config.get("layers", ()))
+        return build(model, config, *rest, **options)
+
+    return classmethod(from_config)
+
+
+def rejoin(layers: Sequence[dict[str, Any]]) -> None:
+    """Write the inputs of layers as Keras 3 reads them, in place; its own are mappings."""
+    inputs: list[list[Any]] = []
+    for layer in layers:
+        nodes = [node for node in layer.get("inbound_nodes", ()) if isinstance(node, list)]
+        if nodes and layer.get("class_name") == "TFOpLambda":  # its nodes have no list around them
+            layer["inbound_nodes"] = nodes = [[node] for node in nodes]
+        inputs += [entry for node in nodes for entry in node]
+    # A network inside has a node of its own in Keras 2, so its first use was number 1.
+    networks = {layer.get("name") for layer in layers if layer.get("class_name") in _NETWORKS}
+    counted = networks - {name for name, number, *_ in inputs if number == 0}
+    for entry in inputs:
+        if entry[0] in counted:
+            entry[1] -= 1
 
 
 def _arithmetic(keras: Any) -> type:  # noqa: ANN401

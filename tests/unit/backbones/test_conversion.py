@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from graphs import Maker
 from headstart import backbones
-from headstart.backbones import conversion, export, keras_file
+from headstart.backbones import conversion, export, keras_2, keras_file
 from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.runner import Runner, open_session
 from headstart.backbones.keras_import import import_keras
@@ -263,7 +263,7 @@ class TestKeras:
                     function, before, arguments = former[layer["name"]]
                     layer["class_name"] = "TFOpLambda"
                     layer["config"] = {"name": layer["name"], "function": function}
-                    layer["inbound_nodes"] = [[[before, 0, 0, arguments]]]
+                    layer["inbound_nodes"] = [[before, 0, 0, arguments]]
             file.attrs["model_config"] = json.dumps(config)
         keras_file.convert(path, tmp_path / "net.onnx")
         images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
@@ -328,6 +328,18 @@ class TestKeras:
             with pytest.raises(BackboneError, match=problem) as caught:
                 backbones.find(f"onnx:{path}")
             assert str(caught.value).isprintable()
+
+
+def test_uses_of_a_network_inside_count_from_one_in_keras_2():
+    layers = [
+        {"name": "a", "class_name": "Functional", "inbound_nodes": [[["image", 0, 0, {}]]]},
+        {"name": "b", "class_name": "Sequential", "inbound_nodes": [[["a", 1, 0, {}]]]},
+        {"name": "c", "class_name": "ReLU", "inbound_nodes": [[["b", 0, 0, {}]]]},
+        {"name": "d", "class_name": "ReLU", "inbound_nodes": [{"args": [], "kwargs": {}}]},
+    ]
+    keras_2.rejoin(layers)
+    nodes = [layer["inbound_nodes"][0] for layer in layers]
+    assert nodes[1:] == [[["a", 0, 0, {}]], [["b", 0, 0, {}]], {"args": [], "kwargs": {}}]
 
 
 def test_a_file_of_weights_alone_says_what_is_missing(tmp_path, monkeypatch):

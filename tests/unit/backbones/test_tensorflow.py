@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
 from headstart.cli import cli
+from headstart.core.errors import BackboneError
 from headstart.workflows.features import choice
 
 pytestmark = [
@@ -91,7 +92,12 @@ def test_features_are_tensorflows(name, written, fresh_cache_home):
     described = CliRunner().invoke(cli, ["backbones", str(path)])
     assert described.exit_code == 0, described.exception
     assert "--preprocess raw" in described.output
-    file, parity = export.model_file(choice(str(path), preprocess="raw"))
+    network = choice(str(path), preprocess="raw")
+    if name == "saved" and "augmented" in written.name:  # it holds what training does, too
+        with pytest.raises(BackboneError, match="StatelessRandomUniform"):
+            export.model_file(network)
+        return
+    file, parity = export.model_file(network)
     assert "5 classes" in str(parity)
     with np.load(written / "expected.npz") as expected:
         ours, theirs = Runner(file).embed(expected["images"]), expected["features"]
