@@ -12,7 +12,7 @@ before it. The same numbers come out each time.
 Every run is a process of its own, with the limit that ``headstart`` comes with (memory or disk, as
 its size says) and, below it, from disk as well. The peak is the largest sum of resident memory over
 the process and its children, looked at five times a second; files that the system keeps in memory
-because it has room are not in it.
+because it has room are not in it. Rows other than the default ones make a section of their own.
 """
 
 from __future__ import annotations
@@ -277,7 +277,9 @@ def main() -> None:
             draw(json.loads(args.draw[0].read_text())["results"]["samples"]["runs"])
         )
         return
-    with page.recorded(args):
+    some = tuple(args.rows) != ROWS
+    section = "rows-" + "-".join(map(str, args.rows)) if some else "results"
+    with page.recorded(args, section):
         show(benchmark(args))
 
 

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
 from headstart.heads.calibration import PAIRS, SHARES, Calibration
+from headstart.heads.knn import has_many, votes
 from headstart.heads.ovo import pairs
 
 
@@ -98,7 +99,7 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if self.classes is not None:
             return np.asarray(model.predict(rows))
         if self.link == SHARES:
-            return np.asarray(model.predict_proba(rows))
+            return votes(model, rows) if has_many(model) else np.asarray(model.predict_proba(rows))
         if self.link == PAIRS:
             points = model.support_vectors_
             rows = np.asarray(rows, np.float64)

@@ -219,6 +219,38 @@ def nearest_rows(
     return columns[order], np.concatenate([block[1] for block in blocks])
 
 
+def has_many(model: Any) -> bool:  # noqa: ANN401 - a scikit-learn classifier
+    """Say whether a classifier is a vote of more rows than scikit-learn should be asked about.
+
+    It computes their distances in float64, which takes several times as long as `votes`.
+    """
+    weights = getattr(model, "weights", None)
+    return isinstance(weights, GaussianWeights) and len(model._fit_X) > MAX_GRAM_ROWS
+
+
+def votes(
+    model: Any,  # noqa: ANN401 - a KNeighborsClassifier of codes, weighted by `GaussianWeights`
+    rows: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Return each class's share of the votes for rows ``(n, d)``, ``(n, k)``.
+
+    They are those of ``model.predict_proba`` to rounding, from products in float32.
+    """
+    references, k, n_classes = model._fit_X, model.n_neighbors, len(model.classes_)
+    norms = np.einsum("ij,ij->i", references, references)
+    shares = []
+    for start in range(0, len(rows), BLOCK):
+        block = np.asarray(rows[start : start + BLOCK], np.float32)
+        squared = block @ references.T
+        squared *= -2.0
+        squared += norms
+        squared += np.einsum("ij,ij->i", block, block)[:, None]
+        columns, nearest = smallest(squared, k)
+        found = Neighbours(model._y[columns], np.maximum(nearest, 0))
+        shares.append(found.all_shares(k, model.weights.gamma, n_classes))
+    return np.concatenate(shares) if shares else np.zeros((0, n_classes), np.float32)
+
+
 def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the columns and values of the k smallest values of each row of ``(m, n)``, ascending.
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel.blas import one_thread_each
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import one_thread_each, run_parallel
 from headstart.core.rows import Features, blocks
 from headstart.heads.scoring import accuracy
 from headstart.heads.training_set import TrainingSet
@@ -19,7 +20,8 @@ from headstart.heads.training_set import TrainingSet
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-PREDICTED = 16_384  # rows that an estimator predicts at once
+PREDICTED = 16_384  # rows that are read at once
+PART = 2_048  # of these, rows that a thread predicts
 
 
 # An estimator fitted on all rows, and each fold's out-of-fold probabilities, (held out, k).
@@ -110,10 +112,22 @@ class FittedHead:
 def class_probabilities(
     estimator: BaseEstimator, features: Features, n_classes: int
 ) -> NDArray[np.float64]:
-    """Return probabilities, ``(n, n_classes)``; a class without training images gets 0."""
+    """Return probabilities, ``(n, n_classes)``; a class without training images gets 0.
+
+    Rows are predicted in parts on all cores. The parts depend on n alone, and so does every digit.
+    """
+
+    def predict(part: NDArray[np.float32]) -> NDArray[np.floating]:
+        with one_thread_each():  # OpenMP's limit is one of each thread
+            values: NDArray[np.floating] = estimator.predict_proba(part)
+        return values
+
     probabilities = np.zeros((len(features), n_classes))
     for rows, block in blocks(features, PREDICTED):
-        probabilities[rows, estimator.classes_] = estimator.predict_proba(block)
+        parts = [block[start : start + PART] for start in range(0, len(block), PART)]
+        answers = run_parallel(predict, parts, available_cores())
+        if answers:
+            probabilities[rows, estimator.classes_] = np.concatenate(answers)
     return probabilities
 
 

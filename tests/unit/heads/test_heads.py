@@ -11,7 +11,7 @@ import pytest
 from factories import training_set
 from headstart.core.errors import InputError
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import HEADS, by_name
+from headstart.heads import HEADS, by_name, search
 from headstart.heads.baselines import MostFrequentClass, RawPixels, averaged
 from headstart.heads.folds import stratified_folds
 from headstart.heads.search import Candidate, class_probabilities, climb
@@ -136,6 +136,17 @@ def test_folds_are_stratified_and_repeat_with_the_seed():
         assert np.bincount(labels[fold == number]).tolist() == [10, 4, 2]
     assert np.array_equal(fold, stratified_folds(labels, 5, seed=1))
     assert not np.array_equal(fold, stratified_folds(labels, 5, seed=2))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 12, 29])
+def test_probabilities_come_in_parts_on_all_cores(separable, monkeypatch, count):
+    head = HEADS["knn"].search(separable)
+    features = separable.features[:count]
+    whole = class_probabilities(head.estimator, features, 4)
+    monkeypatch.setattr(search, "PREDICTED", 12)
+    monkeypatch.setattr(search, "PART", 5)
+    monkeypatch.setattr(search, "available_cores", lambda: 3)
+    assert np.allclose(class_probabilities(head.estimator, features, 4), whole, atol=1e-6)
 
 
 def test_class_probabilities_give_an_unseen_class_nothing():

@@ -6,14 +6,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from headstart.heads import HEADS, kernel_ridge, ridge, sampling, svm
+from headstart.heads import HEADS, kernel_ridge, knn, ridge, sampling, svm
 from headstart.heads.calibrated import CalibratedClassifier
+from headstart.heads.calibration import SHARES
 from headstart.heads.folds import divisions, stratified_folds
+from headstart.heads.knn import GaussianWeights
 from headstart.heads.ridge import LeastSquares
 from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
 
@@ -106,6 +109,25 @@ def test_least_squares_by_blocks_are_scikit_learns_ridge(k, weight, small_limits
             for fit, held_out in data.folds
         ]
         assert best.scores == pytest.approx(scores, abs=0.011)
+
+
+@pytest.mark.parametrize("neighbours", [1, 5])
+def test_votes_of_many_rows_are_scikit_learns(neighbours, monkeypatch):
+    data = training_set(n=400, d=12, k=4, spread=2.0)
+    classifier = KNeighborsClassifier(
+        neighbours, weights=GaussianWeights(8.0), metric="euclidean", algorithm="brute"
+    ).fit(data.rows, data.labels * 2)
+    rows = data.rows + np.random.default_rng(1).normal(0, 0.05, data.rows.shape).astype(np.float32)
+    assert not knn.has_many(classifier)
+    monkeypatch.setattr(knn, "MAX_GRAM_ROWS", 399)
+    monkeypatch.setattr(knn, "BLOCK", 150)
+    assert knn.has_many(classifier)
+    calibrated = CalibratedClassifier(classifier, SHARES, smoothing=0.01)
+    found = calibrated.predict_proba(rows)
+    assert np.allclose(knn.votes(classifier, rows), classifier.predict_proba(rows), atol=1e-6)
+    monkeypatch.setattr(knn, "MAX_GRAM_ROWS", 400)
+    assert np.allclose(found, calibrated.predict_proba(rows), atol=1e-6)
+    assert knn.votes(classifier, rows[:0]).shape == (0, 4)
 
 
 @pytest.mark.cases(2)

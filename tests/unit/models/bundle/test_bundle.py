@@ -73,6 +73,26 @@ def test_every_head_agrees_with_scikit_learn(name, data, images, tiny_backbone, 
     np.testing.assert_array_equal(label, scores.argmax(axis=1))
 
 
+def test_a_part_of_many_rows_is_compared_from_the_first_to_the_last(
+    data, tiny_backbone, tmp_path, monkeypatch
+):
+    compared = []
+    head = HEADS["logistic-regression"].search(data)
+    predict = head.estimator.predict_proba
+    monkeypatch.setattr(bundle, "_COMPARED", 7)
+    monkeypatch.setattr(
+        head.estimator, "predict_proba", lambda rows: compared.append(rows) or predict(rows)
+    )
+    agreement = bundle.bundle(
+        tiny_backbone,
+        bundle.TrainedHead(head.estimator, CLASSES, {}, family="logistic-regression"),
+        data.features,
+        tmp_path / "model.onnx",
+    )
+    assert agreement.rows == len(compared[0]) == 7
+    assert np.array_equal(compared[0][[0, -1]], data.features[[0, -1]])
+
+
 @pytest.mark.parametrize("gamma", [0.0, 8.0])
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_every_vote_of_neighbours_agrees(gamma, k, data, tiny_backbone, tmp_path):
