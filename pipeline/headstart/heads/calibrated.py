@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
 from headstart.heads.calibration import PAIRS, SHARES, Calibration
-from headstart.heads.knn import has_many, votes
 from headstart.heads.ovo import pairs
+from headstart.heads.votes import has_many, votes
 
 
 class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -8,7 +8,7 @@ store on disk, a stratified sample of the rows is used.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +22,12 @@ from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
 from headstart.heads.training_set import MAX_GRAM_ROWS, TrainingSet, mean_squared_distance
+from headstart.heads.votes import BLOCK, CELLS, Neighbours, gaussian, smallest
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-BLOCK = 512  # rows that a thread computes distances of at once
 REFERENCES = 50_000  # rows of a store on disk that can be neighbours; the model file holds them
-GROUP = 16  # columns a minimum bounds; see `smallest`
-CELLS = 1 << 23  # pairs of image and class whose votes are counted at once
 
 
 @dataclass(frozen=True)
@@ -48,39 +46,7 @@ class GaussianWeights:
 
     def of_squares(self, squared: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the weights of squared distances, ``(m, k)``, nearest first."""
-        weights: NDArray[np.float64] = np.exp(-self.gamma * (squared - squared[:, :1]))
-        return weights
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest training rows of the rows that one fold holds out, nearest first.
-
-    Attributes:
-        labels: ``(m, k)`` codes.
-        squared: ``(m, k)``, squared distances.
-    """
-
-    labels: NDArray[np.int64]
-    squared: NDArray[np.float32]
-
-    def shares(self, k: int, gamma: float, n_classes: int) -> Iterator[NDArray[np.float64]]:
-        """Yield each class's share of the votes of the k nearest, in blocks of rows."""
-        step = max(1, CELLS // n_classes)
-        weights = GaussianWeights(gamma)
-        for start in range(0, len(self.labels), step):
-            labels = self.labels[start : start + step, :k]
-            weight = weights.of_squares(self.squared[start : start + step, :k].astype(np.float64))
-            cells = np.arange(len(labels))[:, None] * n_classes + labels
-            size = len(labels) * n_classes
-            totals = np.bincount(cells.ravel(), weight.ravel(), minlength=size)
-            totals = totals.reshape(len(labels), n_classes)
-            yield totals / totals.sum(axis=1, keepdims=True)
-
-    def all_shares(self, k: int, gamma: float, n_classes: int) -> NDArray[np.float32]:
-        """Return `shares` of all rows, ``(m, n_classes)``."""
-        blocks = self.shares(k, gamma, n_classes)
-        return np.concatenate([block.astype(np.float32) for block in blocks])
+        return gaussian(squared, self.gamma)
 
 
 @dataclass(frozen=True)
@@ -217,71 +183,3 @@ def nearest_rows(
     blocks = run_parallel(nearest, range(0, len(held_out), BLOCK), data.workers)
     order = np.concatenate([block[0] for block in blocks])
     return columns[order], np.concatenate([block[1] for block in blocks])
-
-
-def has_many(model: Any) -> bool:  # noqa: ANN401 - a scikit-learn classifier
-    """Say whether a classifier is a vote of more rows than scikit-learn should be asked about.
-
-    It computes their distances in float64, which takes several times as long as `votes`.
-    """
-    weights = getattr(model, "weights", None)
-    return isinstance(weights, GaussianWeights) and len(model._fit_X) > MAX_GRAM_ROWS
-
-
-def votes(
-    model: Any,  # noqa: ANN401 - a KNeighborsClassifier of codes, weighted by `GaussianWeights`
-    rows: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Return each class's share of the votes for rows ``(n, d)``, ``(n, k)``.
-
-    They are those of ``model.predict_proba`` to rounding, from products in float32.
-    """
-    references, k, n_classes = model._fit_X, model.n_neighbors, len(model.classes_)
-    norms = np.einsum("ij,ij->i", references, references)
-    shares = []
-    for start in range(0, len(rows), BLOCK):
-        block = np.asarray(rows[start : start + BLOCK], np.float32)
-        squared = block @ references.T
-        squared *= -2.0
-        squared += norms
-        squared += np.einsum("ij,ij->i", block, block)[:, None]
-        columns, nearest = smallest(squared, k)
-        found = Neighbours(model._y[columns], np.maximum(nearest, 0))
-        shares.append(found.all_shares(k, model.weights.gamma, n_classes))
-    return np.concatenate(shares) if shares else np.zeros((0, n_classes), np.float32)
-
-
-def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the columns and values of the k smallest values of each row of ``(m, n)``, ascending.
-
-    In long rows, the k-th smallest of the groups' minima is an upper bound on the k-th smallest
-    value, so only the few values within the bound are sorted.
-    """
-    m, n = values.shape
-    groups = n // GROUP
-    if groups < 4 * k:
-        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
-    minima = values[:, :groups].copy()
-    for start in range(groups, groups * GROUP, groups):
-        np.minimum(minima, values[:, start : start + groups], out=minima)
-    bound = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
-    row, column = np.nonzero(values <= bound)
-    counts = np.bincount(row, minlength=m)
-    width = int(counts.max())
-    if width > 32 * k:  # many equal values
-        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    columns = np.zeros((m, width), np.intp)
-    small = np.full((m, width), np.inf, np.float32)
-    columns[row, place] = column
-    small[row, place] = values[row, column]
-    return _ascending(columns, small, k)
-
-
-def _ascending(
-    columns: NDArray[np.intp], values: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    order = np.argsort(values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -9,10 +9,11 @@ import pytest
 from headstart.core.errors import InputError
 from headstart.heads import HEADS, calibration, ovo, stock_svc
 from headstart.heads.folds import stratified_folds
-from headstart.heads.knn import GROUP, GaussianWeights, smallest
+from headstart.heads.knn import GaussianWeights
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.softmax import Problem
 from headstart.heads.training_set import TrainingSet
+from headstart.heads.votes import GROUP, smallest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

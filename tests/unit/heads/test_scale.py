@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from headstart.heads import HEADS, kernel_ridge, knn, ridge, sampling, svm
+from headstart.heads import HEADS, kernel_ridge, ridge, sampling, svm, votes
 from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.calibration import SHARES
 from headstart.heads.folds import divisions, stratified_folds
@@ -118,16 +118,16 @@ def test_votes_of_many_rows_are_scikit_learns(neighbours, monkeypatch):
         neighbours, weights=GaussianWeights(8.0), metric="euclidean", algorithm="brute"
     ).fit(data.rows, data.labels * 2)
     rows = data.rows + np.random.default_rng(1).normal(0, 0.05, data.rows.shape).astype(np.float32)
-    assert not knn.has_many(classifier)
-    monkeypatch.setattr(knn, "MAX_GRAM_ROWS", 399)
-    monkeypatch.setattr(knn, "BLOCK", 150)
-    assert knn.has_many(classifier)
+    assert not votes.has_many(classifier)
+    monkeypatch.setattr(votes, "MAX_GRAM_ROWS", 399)
+    monkeypatch.setattr(votes, "BLOCK", 150)
+    assert votes.has_many(classifier)
     calibrated = CalibratedClassifier(classifier, SHARES, smoothing=0.01)
     found = calibrated.predict_proba(rows)
-    assert np.allclose(knn.votes(classifier, rows), classifier.predict_proba(rows), atol=1e-6)
-    monkeypatch.setattr(knn, "MAX_GRAM_ROWS", 400)
+    assert np.allclose(votes.votes(classifier, rows), classifier.predict_proba(rows), atol=1e-6)
+    monkeypatch.setattr(votes, "MAX_GRAM_ROWS", 400)
     assert np.allclose(found, calibrated.predict_proba(rows), atol=1e-6)
-    assert knn.votes(classifier, rows[:0]).shape == (0, 4)
+    assert votes.votes(classifier, rows[:0]).shape == (0, 4)
 
 
 @pytest.mark.cases(2)
