@@ -35,11 +35,11 @@ def convert(path: Path, target: Path, option: str = "") -> None:
         shape = _image_shape(model, path)
         module = _inference(keras, model)
         images = np.random.default_rng(0).uniform(0, 1, (2, *shape)).astype(np.float32)
-        expected = _run(module, images)
-        names = [f"output{number}" for number in range(len(expected))]
         try:
+            expected = _run(module, images)
+            names = [f"output{number}" for number in range(len(expected))]
             graph = torch_graph.to_onnx(module, images, names)
-        except Exception as error:  # torch.export fails in many ways
+        except Exception as error:  # torch and its export fail in many ways
             raise BackboneError(
                 f"{one_line(path)} cannot be exported by Keras on torch ({one_line(error)[:200]}); "
                 "convert it with tf2onnx where TensorFlow is installed"

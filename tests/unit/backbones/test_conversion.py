@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import sys
 import types
 
@@ -14,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from graphs import Maker
 from headstart import backbones
-from headstart.backbones import conversion, export, keras_2, keras_file
+from headstart.backbones import conversion, export
 from headstart.backbones.inference.description import describe
-from headstart.backbones.inference.runner import Runner, open_session
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.keras_import import import_keras
 from headstart.cli import cli
 from headstart.core.errors import BackboneError
@@ -202,81 +201,6 @@ class TestKeras:
         expected = features(images.astype(np.float32) / 127.5 - 1, training=False)
         assert np.allclose(Runner(file).embed(images), expected.detach().numpy(), atol=1e-5)
 
-    def test_what_keras_2_wrote_of_convolutions(self, tmp_path):
-        import h5py
-
-        keras, path = import_keras(), tmp_path / "net.h5"
-        layers = keras.layers
-        model = keras.Sequential(
-            [
-                *(keras.Input((12, 12, 3)), layers.DepthwiseConv2D(3)),
-                *(layers.SeparableConv2D(4, 3), layers.Conv2DTranspose(5, 2)),
-            ]
-        )
-        model.save(path)
-        former = {"DepthwiseConv2D": {"groups": 1}, "Conv2DTranspose": {"groups": 1}}
-        former["SeparableConv2D"] = {
-            "groups": 1,
-            "kernel_initializer": {"class_name": "GlorotUniform", "config": {"seed": None}},
-            "kernel_regularizer": None,
-            "kernel_constraint": None,
-        }
-        with h5py.File(path, "a") as file:
-            config = json.loads(file.attrs["model_config"])
-            for layer in config["config"]["layers"]:
-                layer["config"] |= former.get(layer["class_name"], {})
-            file.attrs["model_config"] = json.dumps(config)
-        with pytest.raises(TypeError, match="groups"):
-            keras.saving.load_model(path, compile=False)
-        keras_file.convert(path, tmp_path / "net.onnx")
-        images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 3)).astype(np.float32)
-        session = open_session(tmp_path / "net.onnx")
-        outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
-        assert np.allclose(outputs, model(images).detach().numpy(), atol=1e-5)
-        config["config"]["layers"][1]["config"]["groups"] = 3
-        with h5py.File(path, "a") as file:
-            file.attrs["model_config"] = json.dumps(config)
-        with pytest.raises(BackboneError, match="DepthwiseConv2D"):
-            keras_file.convert(path, tmp_path / "net.onnx")
-
-    def test_what_keras_2_wrote_of_arithmetic(self, tmp_path):
-        """As ``preprocess_input`` between layers, in the tutorials of that time."""
-        import h5py
-
-        keras, path = import_keras(), tmp_path / "net.h5"
-        layers = keras.layers
-        image = keras.Input((8, 8, 3), name="image")
-        x = layers.Activation("linear", name="divided")(image)
-        x = layers.Activation("linear", name="less")(x)
-        x = layers.Conv2D(4, 3, name="conv")(layers.Activation("linear", name="biased")(x))
-        model = keras.Model(image, x)
-        model.save(path)
-        former = {
-            "divided": ("math.truediv", "image", {"y": 127.5, "name": None}),
-            "less": ("math.subtract", "divided", {"y": 1.0, "name": None}),
-            "biased": ("nn.bias_add", "less", {"bias": [0.1, 0.2, 0.3], "data_format": "NHWC"}),
-        }
-        with h5py.File(path, "a") as file:
-            config = json.loads(file.attrs["model_config"])
-            for layer in config["config"]["layers"]:
-                if layer["name"] in former:
-                    function, before, arguments = former[layer["name"]]
-                    layer["class_name"] = "TFOpLambda"
-                    layer["config"] = {"name": layer["name"], "function": function}
-                    layer["inbound_nodes"] = [[before, 0, 0, arguments]]
-            file.attrs["model_config"] = json.dumps(config)
-        keras_file.convert(path, tmp_path / "net.onnx")
-        images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-        session = open_session(tmp_path / "net.onnx")
-        outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
-        expected = model.get_layer("conv")(images / 127.5 - 1 + np.float32([0.1, 0.2, 0.3]))
-        assert np.allclose(outputs, expected.detach().numpy(), atol=1e-5)
-        config["config"]["layers"][1]["config"]["function"] = "image.resize"
-        with h5py.File(path, "a") as file:
-            file.attrs["model_config"] = json.dumps(config)
-        with pytest.raises(BackboneError, match="layers or code"):
-            keras_file.convert(path, tmp_path / "net.onnx")
-
     @pytest.mark.long
     def test_transfer_learning(self, tmp_path):
         """What most people save: augmentation, scaling, a network inside, a classifier."""
@@ -328,18 +252,6 @@ class TestKeras:
             with pytest.raises(BackboneError, match=problem) as caught:
                 backbones.find(f"onnx:{path}")
             assert str(caught.value).isprintable()
-
-
-def test_uses_of_a_network_inside_count_from_one_in_keras_2():
-    layers = [
-        {"name": "a", "class_name": "Functional", "inbound_nodes": [[["image", 0, 0, {}]]]},
-        {"name": "b", "class_name": "Sequential", "inbound_nodes": [[["a", 1, 0, {}]]]},
-        {"name": "c", "class_name": "ReLU", "inbound_nodes": [[["b", 0, 0, {}]]]},
-        {"name": "d", "class_name": "ReLU", "inbound_nodes": [{"args": [], "kwargs": {}}]},
-    ]
-    keras_2.rejoin(layers)
-    nodes = [layer["inbound_nodes"][0] for layer in layers]
-    assert nodes[1:] == [[["a", 0, 0, {}]], [["b", 0, 0, {}]], {"args": [], "kwargs": {}}]
 
 
 def test_a_file_of_weights_alone_says_what_is_missing(tmp_path, monkeypatch):
