@@ -93,6 +93,7 @@ register(
             "assessment table": "headstart.cli.evaluation_table",
             "finetuning": "headstart.finetune.single_label",
             "backbone choice": "headstart.evaluation.backbone_scores",
+            "precision": "headstart.backbones.inference.single_label",
         },
     )
 )
@@ -115,6 +116,7 @@ register(
             "assessment table": "headstart.cli.label_evaluation_table",
             "finetuning": "headstart.finetune.multilabel",
             "backbone choice": "headstart.evaluation.label_backbone_scores",
+            "precision": "headstart.backbones.inference.multilabel",
         },
     )
 )

@@ -21,7 +21,7 @@ from headstart.core.records import Backbone, ImageRef, Listing, Preprocess
 from headstart.datasets import SourceImage
 from headstart.datasets.images import decode
 
-CHUNK = 8  # images a worker takes at once: about a tenth of a second of work
+CHUNK = 8  # images a worker takes at once, at most: about a tenth of a second of work
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -87,7 +87,8 @@ def extract(
         ]
         return [*results, Batch([], [], failures)] if failures else results
 
-    size = max(CHUNK, batch)
+    # Of few images, each worker gets a share.
+    size = max(min(CHUNK, -(-len(images) // workers)), batch)
     chunks = (range(start, min(start + size, len(images))) for start in range(0, len(images), size))
     for results in run_threads(work, chunks, workers):
         yield from results

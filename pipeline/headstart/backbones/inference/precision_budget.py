@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
-from headstart.heads.folds import divisions
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.training_set import TrainingSet
 
-FOLDS, REPEATS = 5, 3
-_SEED = 0
+FOLDS, REPEATS = 5, 3  # of cross-validation by which a loss is measured
+_PARTS = 50  # of the images, for the standard error of a score that is no mean over them
 _ONE_SIDED = 1.645  # standard errors to the lower end of a one-sided 95 % interval
 
 
@@ -54,17 +51,49 @@ def standard_error(differences: NDArray[np.floating]) -> float:
     return round(100 * float(error), 3)
 
 
+def jackknife_error(images: int, loss: Callable[[NDArray[np.bool_]], float | None]) -> float:
+    """Return the standard error of a difference of scores, in percentage points; 0 if unknown.
+
+    A jackknife that leaves out one of `_PARTS` parts of the images in turn. ``loss`` returns the
+    difference for some of them, ``(n,)``, or None if they tell nothing.
+    """
+    part = np.arange(images) % _PARTS
+    losses = [loss(part != number) for number in range(min(_PARTS, images))]
+    measured = [each for each in losses if each is not None]
+    if not measured:
+        return 0.0
+    error: float = 100 * float(np.std(measured)) * (len(measured) - 1) ** 0.5
+    return round(error, 3)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What features in another precision lose on labelled images.
+
+    Attributes:
+        images: those whose labels were cross-validated.
+        before: the score of float32 features, 0 to 1; ``after`` is that of the others.
+        error: standard error of the difference, in percentage points.
+    """
+
+    images: int
+    before: float
+    after: float
+    error: float
+
+
 @dataclass(frozen=True)
 class Drift:
     """How far features are from float32's, on the same images.
 
     Attributes:
         labelled: images whose labels were cross-validated; 0 if there were too few labels.
-        accuracy_fp32: of logistic regression on float32 features, 0 to 1; None without labels.
+        accuracy_fp32: of logistic regression on float32 features, 0 to 1, or what ``score`` names;
+            None without labels.
         accuracy: the same with these features and the same folds.
         on_calibration: whether calibration images were measured too.
         labels: digest of the paths and labels of the images to measure.
-        loss_error: standard error of `loss`, from the images' paired differences; 0 if unknown.
+        loss_error: standard error of `loss`, from answers to the same images; 0 if unknown.
     """
 
     images: int
@@ -76,6 +105,7 @@ class Drift:
     on_calibration: bool
     labels: str
     loss_error: float = 0.0
+    score: str = "accuracy"
 
     @property
     def loss(self) -> float | None:
@@ -95,44 +125,10 @@ class Drift:
             + (", those of the calibration among them" if self.on_calibration else "")
         )
         if self.accuracy is None or self.accuracy_fp32 is None:
-            return f"{text}; too few labels to measure accuracy, so the cosine alone decides"
+            return f"{text}; too few labels to measure {self.score}, so the cosine alone decides"
         return (
-            f"{text}; accuracy of logistic regression {100 * self.accuracy:.1f} %, "
+            f"{text}; {self.score} of logistic regression {100 * self.accuracy:.1f} %, "
             f"in fp32 {100 * self.accuracy_fp32:.1f} %, on {self.labelled:,} labelled images"
             + (f" (a loss of {self.loss:.1f} ± {self.loss_error:.1f} points)")
             * (self.loss_error > 0)
         )
-
-
-def accuracies(
-    features: list[NDArray[np.float32]],
-    labels: Sequence[str | None],
-    workers: int,
-) -> tuple[int, list[float | None], float]:
-    """Cross-validate logistic regression on two feature sets of the same images and folds.
-
-    Returns the number of images, the accuracies, and the standard error of their difference in
-    percentage points.
-    """
-    _, codes = np.unique([label or "" for label in labels], return_inverse=True)
-    counts = np.bincount(codes)
-    usable = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
-    if len(np.unique(codes[usable])) < 2 or not all(np.isfinite(f).all() for f in features):
-        return 0, [None] * len(features), 0.0
-    kept = np.unique(codes[usable], return_inverse=True)[1].astype(np.int64)
-    fold = divisions(kept, FOLDS, _SEED, REPEATS)
-    family = LogisticRegressionHead()
-    sets = [TrainingSet(rows[usable], kept, fold, _SEED, workers) for rows in features]
-    # With the same C for all; choosing it for each adds more noise than the networks differ by.
-    params = family.search(sets[0]).params
-    right = [_right(family.answers(params, data), data) for data in sets]
-    error = standard_error(right[0] - right[1])
-    return len(kept), [float(each.mean()) for each in right], error
-
-
-def _right(parts: Sequence[NDArray[np.floating]], data: TrainingSet) -> NDArray[np.float64]:
-    """Return how often the out-of-fold answer to each image was right, in all divisions."""
-    right = np.zeros(len(data.labels))
-    for (_, rows), probabilities in zip(data.folds, parts, strict=True):
-        right[rows] += probabilities.argmax(axis=1) == data.labels[rows]
-    return right / REPEATS

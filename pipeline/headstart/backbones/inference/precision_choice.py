@@ -28,8 +28,8 @@ from headstart.backbones.inference.description import describe, read_metadata
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.precision_budget import Budget as Budget
 from headstart.backbones.inference.precision_budget import Drift as Drift
-from headstart.backbones.inference.precision_budget import accuracies
 from headstart.backbones.inference.runner import CPU_BATCH, Runner, has_integer_units
+from headstart.core import targets
 from headstart.core.errors import BackboneError, HeadstartError, ImageError, InputError, one_line
 from headstart.core.linalg import row_cosine
 from headstart.core.parallel import available_cores
@@ -211,18 +211,19 @@ def _measure(
     if not len(sampled.rows):
         raise InputError("none of the images that the drift would be measured on can be read")
     cosine = row_cosine(*sampled.features)
-    labels = [refs[row].label for row in sampled.rows]
-    labelled, scores, error = accuracies(sampled.features, labels, workers)
+    kind = targets.by_name(listing.target).part("precision")
+    loss = kind.compare(sampled.features, [refs[row] for row in sampled.rows], workers)
     return Drift(
         images=len(sampled.rows),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
-        labelled=labelled,
-        accuracy_fp32=scores[0],
-        accuracy=scores[1],
+        labelled=0 if loss is None else loss.images,
+        accuracy_fp32=None if loss is None else loss.before,
+        accuracy=None if loss is None else loss.after,
         on_calibration=on_calibration,
         labels=_labels(refs),
-        loss_error=error,
+        loss_error=0.0 if loss is None else loss.error,
+        score=kind.SCORE,
     )
 
 
@@ -328,7 +329,7 @@ def _allow(drift: Drift, budget: Budget, instead: str) -> None:
     """Raise `BackboneError` with int8's figures if they are outside the budget."""
     if drift.within(budget):
         return
-    lost = "" if drift.loss is None else "points of accuracy lost"
+    lost = "" if drift.loss is None else f"points of {drift.score} lost"
     raise BackboneError(
         f"int8 is outside the budget: {drift}; allowed: {budget.shown(lost)}; "
         f"{instead}, or allow more with --max-drift and --max-accuracy-loss"
@@ -359,4 +360,10 @@ def _facts(drift: Drift | None) -> dict[str, Any]:
 
 
 def _labels(refs: Sequence[ImageRef]) -> str:
-    return digest_of([[ascii(ref.path), ascii(ref.label)] for ref in refs])[:16]
+    return digest_of([[ascii(ref.path), *_names(ref)] for ref in refs])[:16]
+
+
+def _names(ref: ImageRef) -> list[str]:
+    """Return what is known of an image's class or labels, for a digest."""
+    one_class = ascii(ref.label)
+    return [one_class] if ref.labels is None else [one_class, *map(ascii, ref.labels)]

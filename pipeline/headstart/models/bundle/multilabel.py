@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.description import LABELS, PROBABILITIES
+from headstart.backbones.inference.precision_budget import jackknife_error
 from headstart.core.onnx_format import ModelProto
 from headstart.core.targets import MULTI_LABEL
 from headstart.heads.multilabel import to_onnx
@@ -61,7 +61,6 @@ def answers(head: TrainedHead, probabilities: NDArray[np.float64]) -> NDArray[np
 
 
 SCORE = "mean average precision"
-_PARTS = 50  # of the images, for a standard error
 
 
 def truth(model: Classifier, images: Sequence[ImageRef], labels: Collection[str]) -> States:
@@ -92,21 +91,13 @@ def score(truth: States, probabilities: NDArray[np.floating]) -> float | None:
 
 
 def loss_error(truth: States, before: NDArray[np.floating], after: NDArray[np.floating]) -> float:
-    """Return the standard error of the difference of two scores on the same images, in points.
+    """Return the standard error of the difference of two scores on the same images, in points."""
 
-    A jackknife that leaves out one of `_PARTS` parts of the images in turn.
-    """
-    part = np.arange(len(truth)) % _PARTS
-    losses = []
-    for number in range(min(_PARTS, len(truth))):
-        kept = part != number
+    def loss(kept: NDArray[np.bool_]) -> float | None:
         scores = [score(truth[kept], each[kept]) for each in (before, after)]
-        if scores[0] is not None and scores[1] is not None:
-            losses.append(scores[0] - scores[1])
-    if not losses:
-        return 0.0
-    spread = float(np.std(losses))
-    return round(100 * spread * math.sqrt(len(losses) - 1), 3)
+        return None if scores[0] is None or scores[1] is None else scores[0] - scores[1]
+
+    return jackknife_error(len(truth), loss)
 
 
 def facts(head: TrainedHead) -> dict[str, Any]:
