@@ -132,11 +132,6 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     if is_joint(choice):
         raise BackboneError(f"{one_line(choice.name)} is several networks; name one of them")
     if _is_foreign(choice):
-        if choice.quality:
-            raise BackboneError(
-                "--quality is for networks by name; give the size of images for an ONNX file with "
-                "--preprocess PRESET:SIZE"
-            )
         return onnx_file.find(choice)
     if choice.quality not in ("", *QUALITIES):
         raise BackboneError(

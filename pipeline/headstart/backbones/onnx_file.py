@@ -5,7 +5,7 @@ Files of Keras and TensorFlow are converted first, see `conversion`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Foreign:
     """A network that is an ONNX graph already, as the user chose it.
 
     ``path`` is that of the graph, and ``sha256`` the hash of the file that the user named, with
-    its external data.
+    its external data; `unhashed` leaves it empty.
     """
 
     path: Path
@@ -49,6 +49,17 @@ class Foreign:
 
 def find(choice: Choice) -> Foreign:
     """Return the file that a user means, hashed in the sandbox but not loaded here."""
+    foreign = unhashed(choice)
+    return foreign if foreign.sha256 else replace(foreign, sha256=_hash_of(foreign.path))
+
+
+def unhashed(choice: Choice) -> Foreign:
+    """Return the file that a user means, without its hash unless it was converted: for a trial."""
+    if choice.quality:
+        raise BackboneError(
+            "--quality is for networks by name; give the size of images for an ONNX file with "
+            "--preprocess PRESET:SIZE"
+        )
     path, node = split(choice.name)
     if choice.weights:
         raise BackboneError("an ONNX file has its weights inside; leave --weights out")
@@ -60,11 +71,14 @@ def find(choice: Choice) -> Foreign:
         raise BackboneError("an ONNX file has features of one layer; give one --layer")
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     graph, original = _graph(path)
-    sha256 = original or str(sandbox.call(_IDENTITY, graph, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"
     where = node or choice.layer, choice.pool
     request = ImportRequest(name, *where, recipe, choice.size, choice.fit == "whole", original)
-    return Foreign(graph, request, sha256)
+    return Foreign(graph, request, original)
+
+
+def _hash_of(graph: Path) -> str:
+    return str(sandbox.call(_IDENTITY, graph, kind=FILE))
 
 
 def list_layers(name: str, preprocess: str = "") -> LayerList:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
+from headstart.backbones import onnx_file
 from headstart.backbones.inference.decoding import fitted
 from headstart.backbones.inference.extract import features_of, images_of
-from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
 from headstart.backbones.onnx_import.recipe import PRESETS
 from headstart.backbones.preset_trial import PreparedNetwork, TrialNetwork
@@ -90,8 +90,7 @@ class _Network:
     """An imported file that takes images as any preset prepares them."""
 
     def __init__(self, choice: Choice, folder: Path) -> None:
-        foreign = backbones.find(dataclasses.replace(choice, preprocess="raw"))
-        assert isinstance(foreign, Foreign)
+        foreign = onnx_file.unhashed(dataclasses.replace(choice, preprocess="raw"))
         self._choice = choice
         self._imported = TrialNetwork(foreign, folder)
         self.presets = ("raw",) if self._imported.takes_bytes else USUAL
