@@ -14,7 +14,6 @@ from headstart.core.parallel.blas import run_parallel
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import remark as remark_of
 from headstart.core.results import Remark
-from headstart.core.rows import take
 from headstart.datasets.splits import split_of
 from headstart.evaluation import groups, metrics
 from headstart.evaluation.compare.scoring import Entry, HeldOut
@@ -139,7 +138,7 @@ def _apart(data: FeatureSet, a: NDArray[np.intp], b: NDArray[np.intp]) -> float 
         return None
     rows = np.concatenate([a, b])
     side = np.repeat([1, 0], [len(a), len(b)])
-    features = np.asarray(take(data.features, np.sort(rows)))[np.argsort(np.argsort(rows))]
+    features = data.features[np.sort(rows)][np.argsort(np.argsort(rows))]
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     for label in np.unique(data.label[rows]):
         own = data.label[rows] == label
