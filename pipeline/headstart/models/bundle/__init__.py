@@ -30,6 +30,8 @@ from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core import targets, training_profile
 from headstart.core.errors import HeadstartError, count
 from headstart.core.files import replacing
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import run_parallel
 from headstart.core.records import Backbone
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
@@ -55,8 +57,8 @@ __all__ = [
 
 MIN_AGREEMENT = 0.999  # of labels; the rest are ties
 MAX_DIFFERENCE = 1e-4  # of probabilities
-_BLOCK = 4096  # rows compared at once
-_COMPARED = 10_000  # rows at most, evenly spread
+_BLOCK = 1024  # rows compared at once
+_COMPARED = 4096  # rows at most, evenly spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,17 +147,20 @@ def bundle(
 def _agreement(path: Path, head: TrainedHead, features: Features) -> Agreement:
     kind = targets.by_name(head.target).part("model")
     session = open_session(path)
-    equal, difference, ties = 0, 0.0, 0
     chosen = np.linspace(0, len(features) - 1, min(len(features), _COMPARED)).astype(np.intp)
-    for start in range(0, len(chosen), _BLOCK):
+
+    def of_block(start: int) -> tuple[int, float, int]:
         rows = features[chosen[start : start + _BLOCK]]
         answer, scores = session.run([kind.ANSWER, PROBABILITIES], {HEAD_INPUT: rows})
         expected = head.estimator.predict_proba(rows)
         right = (answer == kind.answers(head, expected)).reshape(len(rows), -1).all(axis=1)
-        worst, undecided = _difference(head.estimator, rows, scores, expected, right)
-        equal += int(right.sum())
-        difference, ties = max(difference, worst), ties + undecided
-    return Agreement(len(chosen), equal / max(1, len(chosen)), difference, ties)
+        worst, ties = _difference(head.estimator, rows, scores, expected, right)
+        return int(right.sum()), worst, ties
+
+    blocks = run_parallel(of_block, range(0, len(chosen), _BLOCK), available_cores())
+    equal, worst, ties = zip(*blocks, strict=True) if blocks else ((), (), ())
+    share = sum(equal) / max(1, len(chosen))
+    return Agreement(len(chosen), share, max(worst, default=0.0), sum(ties))
 
 
 def _difference(
