@@ -324,6 +324,19 @@ class TestTransformers:
         server.push("lab/both", preprocessor_config__json=older, **files)
         assert backbones.find("hf-hub:lab/both").load()[1].preprocess == backbone.preprocess
 
+    def test_weights_are_not_shortened(self, server, capfd):
+        """A configuration may name half precision for weights that have more."""
+        import torch
+
+        network, config = dinov2()
+        files = {"model__safetensors": packed(network.state_dict())}
+        files |= {"preprocessor_config__json": RULES}
+        server.push(NAME, config__json=config | {"dtype": "float16"}, **files)
+        ours, pixels = features(f"hf-hub:{NAME}")
+        with torch.inference_mode():
+            assert torch.equal(ours, network(pixels).pooler_output)
+        assert capfd.readouterr() == ("", "")  # the library would show bars
+
     def test_without_rules_nothing_is_guessed(self, server):
         server.push(NAME, config__json={"model_type": "dinov2", "image_size": 28})
         with pytest.raises(BackboneError, match=r"lab/cells has no preprocessor_config\.json, so"):
