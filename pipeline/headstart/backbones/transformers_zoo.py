@@ -223,8 +223,9 @@ def _three(value: Any, default: float) -> tuple[float, float, float]:  # noqa: A
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out the library's reports and bars of what it loads; what matters is an error here."""
-    from transformers.utils import logging as bars
+    from transformers.utils import logging as library_logging
 
+    bars: Any = library_logging  # its functions have no types
     logger = logging.getLogger(NAME)
     before, shows = logger.level, bars.is_progress_bar_enabled()
     logger.setLevel(logging.CRITICAL)

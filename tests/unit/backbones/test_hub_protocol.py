@@ -98,6 +98,23 @@ class TestAnswers:
         assert hub.open_repository(NAME, files).commit == new
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["lab/cells", "timm:lab/cells", "hf_hub:lab/cells", "https://huggingface.co/lab/cells/"],
+)
+def test_a_repository_by_its_name_alone(name):
+    with pytest.raises(BackboneError, match=r"hub is named hf-hub:lab/cells$"):
+        backbones.find(Choice(name, "random"))
+
+
+def test_a_path_is_no_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "cells").touch()
+    for name in ("lab/cells", "./cells", "lab/cells.onnx", "lab/a/b", "resnet18", "a/" + "b" * 999):
+        assert hub.repository_in(name) == ""
+
+
 class TestIdentity:
     def test_a_mirror_is_no_other_network(self, server, monkeypatch, tmp_path):
         from huggingface_hub import constants
