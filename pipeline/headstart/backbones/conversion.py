@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from headstart.backbones.keras_import import EXTRA as KERAS
+from headstart.backbones.other_formats import is_hdf5
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, how_to_install, one_line
@@ -129,8 +130,8 @@ def root(path: Path) -> Path:
 
 
 def is_keras(path: Path) -> bool:
-    """Say whether a file is called like one of Keras."""
-    return path.suffix.lower() in _KERAS_SUFFIXES
+    """Say whether a file is called like one of Keras, or begins as one in HDF5."""
+    return path.suffix.lower() in _KERAS_SUFFIXES or is_hdf5(path)
 
 
 def convert(path: Path, kind: Format) -> tuple[Path, str]:

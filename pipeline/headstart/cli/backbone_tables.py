@@ -138,12 +138,15 @@ def show_file(name: str, document: dict[str, Any]) -> None:
         ]
         for layer in document["layers"]
     ]
+    if document["layer"] not in [layer["name"] for layer in document["layers"]]:
+        rows.insert(0, [one_line(document["layer"]), "unknown", "", "default"])
     table(_aligned("worth trying", ["shape"], "layout", ""), [rows], optional=["layout"])
     click.echo("all tensors: add --layers; another one: add #NAME to the path")
     click.echo(
         f"next: headstart features DATA --backbone {shlex.quote(name)} "
         f"--preprocess {document['preprocess']} --out FILE.h5"
     )
+    click.echo("if your images have labels, let them choose: --preprocess auto in its place")
 
 
 _METRICS = {"accuracy": ("CV accuracy", "classes"), "map": ("CV mAP", "labels")}

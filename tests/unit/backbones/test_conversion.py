@@ -277,6 +277,40 @@ class TestKeras:
         with pytest.raises(BackboneError, match="layers or code"):
             keras_file.convert(path, tmp_path / "net.onnx")
 
+    def test_a_chain_of_keras_2_without_a_suffix(self, tmp_path):
+        """Whose input is a setting of its first layer, and whose file has a name alone."""
+        import h5py
+
+        keras, path = import_keras(), tmp_path / "flowers"
+        layers = keras.layers
+        chain = [
+            *(layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D()),
+            layers.Dense(3, activation="softmax"),
+        ]
+        model = keras.Sequential([keras.Input((20, 16, 3)), *chain])
+        model.save(tmp_path / "net.h5")
+        (tmp_path / "net.h5").rename(path)
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            written = [
+                {
+                    "class_name": layer["class_name"],
+                    "config": layer["config"] | {"dtype": "float32"},
+                }
+                for layer in config["config"]["layers"][1:]
+            ]
+            written[0]["config"]["batch_input_shape"] = [None, 20, 16, 3]
+            chained = {"name": "sequential_1", "layers": written}
+            file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": chained})
+            file.attrs["keras_version"] = "2.3.1"
+        described = CliRunner().invoke(cli, ["backbones", str(path)])
+        assert "(n, 20, 16, 3)" in described.output, (described.output, described.exception)
+        file, parity = export.model_file(choice(str(path), preprocess="unit"))
+        assert "3 classes" in str(parity)
+        images = np.random.default_rng(0).integers(0, 256, (3, 20, 16, 3), np.uint8)
+        maps = model.layers[0](images.astype(np.float32) / 255).detach().numpy()
+        assert np.allclose(Runner(file).embed(images), maps.mean((1, 2)), atol=1e-5)
+
     @pytest.mark.long
     def test_transfer_learning(self, tmp_path):
         """What most people save: augmentation, scaling, a network inside, a classifier."""

@@ -282,9 +282,9 @@ def with_external(location, offset="0"):
 
 
 def with_input(model):
-    extra = helper.make_tensor_value_info("scale", 1, [1])
+    extra = helper.make_tensor_value_info("mask", 1, ["n", 1, None, None])
     model.graph.input.append(extra)
-    model.graph.node.append(helper.make_node("Mul", ["relu1", "scale"], ["out"]))
+    model.graph.node.append(helper.make_node("Mul", ["relu1", "mask"], ["out"]))
     model.graph.output[0].name = "out"
     return model
 

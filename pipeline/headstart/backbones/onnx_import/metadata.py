@@ -14,12 +14,20 @@ _CLASSES = ("names", "classes", "class_names", "labels", "id2label", "character"
 _SIZES = ("imgsz", "image_size", "input_size", "img_size", "size")
 _LINE = (48, 320)  # of PaddleOCR's readers since version 3
 _LICENCES = ("license", "licence")
+_WORDS = 200  # characters of a value
 _MAX_CHARACTERS = 1 << 20  # of a value that is parsed
 
 
 def values(model: ModelProto) -> dict[str, str]:
     """Return the metadata of a file, with keys in lower case."""
     return {entry.key.lower(): entry.value for entry in model.metadata_props}
+
+
+def words(model: ModelProto) -> list[str]:
+    """Return the keys and the beginnings of the values that may tell what a file is."""
+    props = values(model)
+    silent = (*_CLASSES, *_LICENCES)
+    return [*props, *(text[:_WORDS] for key, text in props.items() if key not in silent)]
 
 
 def licence(model: ModelProto) -> str:
@@ -54,9 +62,15 @@ def size(model: ModelProto) -> tuple[Pair | None, str]:
             pair = sides[-2:] if sides[0] in (1, 3) else sides[:2]
             if all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in pair):
                 return (int(pair[0]), int(pair[1])), f"as {key} in the file's metadata says"
-    if "character" in props:  # PaddleOCR's readers of text
+    if _reads_text(props.get("character", "")):
         return _LINE, "assumed for lines of text, since the file has a table of characters"
     return None, ""
+
+
+def _reads_text(characters: str) -> bool:
+    """Whether a table is one of characters, as of PaddleOCR's readers, and not of other classes."""
+    table = characters.splitlines()
+    return len(table) > 1 and sum(len(entry) == 1 for entry in table) > len(table) / 2
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON or a literal of Python

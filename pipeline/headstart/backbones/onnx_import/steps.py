@@ -16,6 +16,7 @@ from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Pair, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
+from headstart.backbones.onnx_import.shapes import shapes_of, tensors_of
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.onnx_format import ModelProto, any_size
 from headstart.core.records import Backbone
@@ -46,14 +47,15 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     """
     model, sha256 = load.read(path)
     graph = Graph(model)
-    layers = partial(wrap.tensors_of, model, graph, request.recipe or Recipe())
-    cut = cutting.choose(graph, request.node, layers, len(metadata.class_names(model)))
+    wrap.check_inputs(graph)
+    shapes = partial(shapes_of, model, graph, request.recipe or Recipe())
+    cut = cutting.choose(graph, request.node, shapes, len(metadata.class_names(model)))
     cutting.check_operators(graph.needed(cut.tensor))
     part = wrap.subgraph(model, graph, cut.tensor)
     recipe, assumed = _recipe(part, request.recipe)
     recipe = _of_size(recipe, request.size)
     image_input = wrap.input_of(part, recipe)
-    recipe, by_file = _sized(recipe, image_input, *metadata.size(model))
+    recipe, by_file = sized(recipe, image_input, *metadata.size(model))
     image_input = wrap.input_of(part, recipe)
     original = Original(part, folder, image_input, recipe)
     layer = original.layer(cut.node)
@@ -104,8 +106,9 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     """
     model, _ = load.read(path)
     graph = Graph(model)
+    wrap.check_inputs(graph)
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
-    return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
+    return [dataclasses.asdict(layer) for layer in tensors_of(model, graph, settings)]
 
 
 def _of_size(recipe: Recipe, size: Pair | None) -> Recipe:
@@ -126,7 +129,7 @@ def _check_free(image_input: wrap.Input, name: str, size: Pair) -> None:
         )
 
 
-def _sized(
+def sized(
     recipe: Recipe, image_input: wrap.Input, size: Pair | None, why: str
 ) -> tuple[Recipe, str]:
     """Return a recipe with the size that the file's metadata name, if its input leaves it open."""

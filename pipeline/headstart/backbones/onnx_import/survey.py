@@ -6,18 +6,20 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from headstart.backbones.layers import Layer
 from headstart.backbones.onnx_import import cut as cutting
-from headstart.backbones.onnx_import import load, metadata, wrap
+from headstart.backbones.onnx_import import load, metadata, steps, wrap
 from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.recipe import Recipe
+from headstart.backbones.onnx_import.shapes import shapes_of
 from headstart.core.errors import one_line
 from headstart.core.onnx_format import ModelProto, NodeProto
 
+_ARITHMETIC = ("Sub", "Mul", "Div", "Add", "BatchNormalization")
 _UNIT = 2.0  # what is subtracted from pixels of 0 to 1, at most
 _MOST = 8  # features to try first
 _HINTS = (  # preset, what in the file's name, producer or tensors suggests it, and why
@@ -40,18 +42,24 @@ def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
     ``layers`` are the features worth trying first, the default one first, and ``reasons`` say why
     ``preprocess`` is proposed.
+
+    Raises:
+        BackboneError: it is no network of images.
     """
     model, _ = load.read(path)
     graph = Graph(model)
+    wrap.check_inputs(graph)
     recipe = options["recipe"]
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
-    tensors = partial(wrap.tensors_of, model, graph, settings)
+    shapes = cache(partial(shapes_of, model, graph, settings))
     names = metadata.class_names(model)
-    cut = cutting.choose(graph, "", tensors, len(names))
-    size, why = metadata.size(model)
+    cut = cutting.choose(graph, "", shapes, len(names))
+    image_input = wrap.input_of(wrap.subgraph(model, graph, cut.tensor), settings)
+    sized, why = steps.sized(settings, image_input, *metadata.size(model))
     preset, reason = _preset(options["name"], model, graph)
-    if size:
-        preset = f"{preset}:{size[0]}x{size[1]}"
+    if why and sized.size:
+        preset = f"{preset}:{sized.size[0]}x{sized.size[1]}"
+        shapes = cache(partial(shapes_of, model, graph, sized))
     return {
         "written_by": one_line(f"{model.producer_name} {model.producer_version}").strip(),
         "opset": load.opset_of(model),
@@ -62,8 +70,8 @@ def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         "layer": cut.node,
         "default": cut.note,
         "preprocess": preset,
-        "reasons": [reason, *([f"the size {why}"] if size else [])],
-        "layers": [dataclasses.asdict(layer) for layer in _first(graph, cut.node, tensors())],
+        "reasons": [reason, *filter(None, [why])],
+        "layers": [dataclasses.asdict(layer) for layer in _first(graph, cut.node, shapes().layers)],
     }
 
 
@@ -79,7 +87,7 @@ def _preset(name: str, model: ModelProto, graph: Graph) -> tuple[str, str]:
         preset = "unit" if small else "raw"
         pixels = "0…1" if small else "0…255"
         return preset, f"it begins with {kinds}, so it normalises pixels of {pixels} by itself"
-    words = [name, model.producer_name, *metadata.values(model), model.graph.name]
+    words = [name, model.producer_name, *metadata.words(model), model.graph.name]
     words += [name for node in [*graph.graph.node][:20] for name in node.output]
     text = " ".join(words).lower()
     for preset, pattern, why in _HINTS:
@@ -97,7 +105,10 @@ def _first_steps(graph: Graph) -> list[Any]:
             continue
         if graph.linear([node]):
             return steps
-        if node.op_type in ("Sub", "Mul", "Div", "Add", "BatchNormalization"):
+        if node.op_type == "DynamicQuantizeLinear":
+            return steps  # what follows is arithmetic of ranges
+        fixed = len(graph.moving_inputs(node)) == 1  # else it scales an image by its own range
+        if node.op_type in _ARITHMETIC and fixed:
             steps.append(node)
     return []
 
@@ -115,7 +126,8 @@ def _first(graph: Graph, default: str, layers: Sequence[Layer]) -> list[Layer]:
     """Return the default layer, other vectors before the head, and the last maps of each size."""
     by_name = {layer.name: layer for layer in layers}
     gates = [stretch.end for stretch in graph.stretches(default)]
-    ordered = [by_name[gate] for gate in reversed(gates) if gate in by_name]
+    padded = {gate for gate in gates if graph.maker[gate].op_type == "Pad"}  # what they pad is one
+    ordered = [by_name[gate] for gate in reversed(gates) if gate in by_name and gate not in padded]
     last: dict[tuple[int, ...], Layer] = {}
     for layer in ordered:
         places = layer.shape[1:] if layer.layout == "chw" else layer.shape[:-1]
