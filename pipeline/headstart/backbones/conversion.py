@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import sys
@@ -20,14 +21,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from headstart.backbones import tflite_metadata
 from headstart.backbones.keras_import import EXTRA as KERAS
 from headstart.backbones.onnx_import import load
+from headstart.backbones.onnx_import.metadata import RANGE
 from headstart.backbones.other_formats import is_hdf5
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, how_to_install, one_line
 from headstart.core.files import replacing, sha256_of
-from headstart.core.onnx_format import OPSET
+from headstart.core.onnx_format import OPSET, ModelProto
 
 VERSION = 2  # of what this module makes; part of the cache key
 _TENSORFLOW = "tensorflow"  # the extra
@@ -204,13 +207,13 @@ def run_tf2onnx(path: Path, target: Path, option: str) -> None:
     if not target.is_file():
         raise BackboneError(f"tf2onnx made no file of {one_line(path)}; it is damaged")
     if option == _LITE.option:
-        _shorten_names(target)
+        _complete(target, tflite_metadata.normalisation(path))
 
 
 def _pass_over_training() -> None:
     """Let TensorFlow load a folder saved with an optimizer that it no longer has."""
     with contextlib.suppress(ImportError):
-        import tensorflow as tf  # type: ignore[import-not-found, unused-ignore]
+        import tensorflow as tf  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
         def add_slot(_: object, var: Any, slot_name: str) -> Any:  # noqa: ANN401
             return tf.Variable(tf.zeros_like(var), trainable=False, name=slot_name)
@@ -218,11 +221,20 @@ def _pass_over_training() -> None:
         tf.__internal__.tracking.AutoTrackable.add_slot = add_slot
 
 
-def _shorten_names(path: Path) -> None:
-    """Give tensors named after all layers that TFLite fused, ``a;b;c``, the name of the first."""
+def _complete(path: Path, normalisation: tuple[list[float], list[float]] | None) -> None:
+    """Write what tf2onnx leaves out of a TFLite file: the range of values, and short names."""
     import onnx
 
     model = onnx.load(path)
+    if normalisation:
+        written = map(json.dumps, normalisation)
+        onnx.helper.set_model_props(model, dict(zip(RANGE, written, strict=True)))
+    _shorten_names(model)
+    onnx.save(model, path)
+
+
+def _shorten_names(model: ModelProto) -> None:
+    """Give tensors named after all layers that TFLite fused, ``a;b;c``, the name of the first."""
     graph = model.graph
     if any(load.subgraphs(node) for node in graph.node):
         return  # which see the names outside
@@ -241,7 +253,6 @@ def _shorten_names(path: Path) -> None:
         node.output[:] = [after.get(name, name) for name in node.output]
     for value in values:
         value.name = after.get(value.name, value.name)
-    onnx.save(model, path)
 
 
 def _hash_of(path: Path) -> str:

@@ -201,7 +201,7 @@ def any_batch(part: ModelProto, image_input: Input) -> None:
         constants = [graph.constant(name) for name in node.input[1:]]
         if place >= len(node.input) or constants[place - 1] is None:
             continue
-        values = [None if each is None else numpy_helper.to_array(each) for each in constants]
+        values: list[Any] = [each and numpy_helper.to_array(each) for each in constants]
         sides = values[place - 1].copy()
         if node.op_type == "Slice":
             where = _whole_batch(values, image_input.batch)
