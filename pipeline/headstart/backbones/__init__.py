@@ -380,6 +380,12 @@ def _resolved(name: str) -> str:
 def _unknown(name: str) -> BackboneError:
     if Path(name).suffix in other_formats.WEIGHTS and Path(name).is_file():
         return BackboneError(f"{one_line(name)} {other_formats.weights(Path(name))}")
+    repository = hub.repository_in(name)
+    if repository:
+        return BackboneError(
+            f"no backbone {one_line(name)!r}; a repository of the Hugging Face hub is named "
+            f"{hub.PREFIX}{repository}"
+        )
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}
     last = name.rpartition(":")[2].lower()  # suggest other providers' first

@@ -90,11 +90,12 @@ def checked(entry: Entry, path: Path) -> str:
             f"the weights in {one_line(path)} have MD5 {md5_of(path)}, not {entry.md5}; delete the "
             f"file to fetch it again from {entry.url}"
         )
-    blob = path.resolve().name  # the hub names large files by their hash
-    expected = blob if entry.repo and _BLOB.fullmatch(blob) else entry.sha256
+    # The hub names large files by their hash; without that file, a link to it would be made again.
+    stored = path.resolve() if entry.repo else path
+    expected = stored.name if entry.repo and _BLOB.fullmatch(stored.name) else entry.sha256
     if not sha256.startswith(expected):
         raise BackboneError(
-            f"the weights in {one_line(path)} have SHA-256 {sha256}, which should begin with "
+            f"the weights in {one_line(stored)} have SHA-256 {sha256}, which should begin with "
             f"{expected}; delete the file to fetch it again from {entry.url}"
         )
     return sha256

@@ -27,6 +27,7 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _CARD = "README.md"
 _ADDRESS = "https://huggingface.co"  # of files in descriptions, whichever mirror they came from
 _LARGEST = 2**20  # bytes of a configuration
+_LONGEST = 200  # characters of a name with its revision; the hub's own have 96
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,19 @@ def open_repository(name: str, files: Sequence[str]) -> Repository:
         )
     commit = path.relative_to(cache.hub_folder(repository) / "snapshots").parts[0]
     return Repository(repository, commit)
+
+
+def repository_in(name: str) -> str:
+    """Return the ``ORGANISATION/NAME`` that somebody may mean by a name or an address, or nothing.
+
+    >>> repository_in("https://huggingface.co/lab/cells"), repository_in("timm:lab/cells@v1")
+    ('lab/cells', 'lab/cells@v1')
+    """
+    rest = re.sub(r"^(\w+://[^/]+/|\w[\w-]*:)+", "", name).rstrip("/")
+    if len(rest) > _LONGEST or not _REPOSITORY.fullmatch(rest.partition("@")[0]):
+        return ""
+    is_path = rest.startswith(".") or Path(rest).suffix == ".onnx" or Path(rest).exists()
+    return "" if is_path else rest
 
 
 def on_this_machine() -> Iterator[tuple[str, Repository]]:

@@ -6,6 +6,7 @@ weights' configuration (``timm/data/transforms_factory.py``).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,9 @@ def _resize(network: Any, size: tuple[int, int]) -> None:  # noqa: ANN401 - one 
     patch = getattr(getattr(network, "patch_embed", None), "patch_size", (1, 1))
     if any(side % each for side, each in zip(size, patch, strict=True)):
         raise BackboneError(f"its patches are of {patch[0]} × {patch[1]}; use multiples of these")
-    network.set_input_size(img_size=size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the interpolation, about strides
+        network.set_input_size(img_size=size)
 
 
 def _classifiers(network: torch.nn.Module) -> Iterable[str]:

@@ -124,8 +124,12 @@ def _load(library: Any, config: Any, weights: Weights) -> tuple[torch.nn.Module,
         with seeded(weights):
             model = kind(config)
     else:
+        import torch
+
+        tensors = read(weights.path)
+        # The library's own choice is the type that the configuration names, which may be shorter.
         model, report = kind.from_pretrained(
-            None, config=config, state_dict=read(weights.path), output_loading_info=True
+            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
         )
         missing = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
     if hasattr(config, "vision_config"):
@@ -218,14 +222,20 @@ def _three(value: Any, default: float) -> tuple[float, float, float]:  # noqa: A
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the library's reports of what it loads; what matters is an error here."""
+    """Leave out the library's reports and bars of what it loads; what matters is an error here."""
+    from transformers.utils import logging as library_logging
+
+    bars: Any = library_logging  # its functions have no types
     logger = logging.getLogger(NAME)
-    before = logger.level
+    before, shows = logger.level, bars.is_progress_bar_enabled()
     logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(before)
+        if shows:
+            bars.enable_progress_bar()
 
 
 def _import_transformers() -> Any:  # noqa: ANN401

@@ -98,6 +98,23 @@ class TestAnswers:
         assert hub.open_repository(NAME, files).commit == new
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["lab/cells", "timm:lab/cells", "hf_hub:lab/cells", "https://huggingface.co/lab/cells/"],
+)
+def test_a_repository_by_its_name_alone(name):
+    with pytest.raises(BackboneError, match=r"hub is named hf-hub:lab/cells$"):
+        backbones.find(Choice(name, "random"))
+
+
+def test_a_path_is_no_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "cells").touch()
+    for name in ("lab/cells", "./cells", "lab/cells.onnx", "lab/a/b", "resnet18", "a/" + "b" * 999):
+        assert hub.repository_in(name) == ""
+
+
 class TestIdentity:
     def test_a_mirror_is_no_other_network(self, server, monkeypatch, tmp_path):
         from huggingface_hub import constants
@@ -323,6 +340,19 @@ class TestTransformers:
         older = RULES | {"crop_size": {"height": 14, "width": 14}}
         server.push("lab/both", preprocessor_config__json=older, **files)
         assert backbones.find("hf-hub:lab/both").load()[1].preprocess == backbone.preprocess
+
+    def test_weights_are_not_shortened(self, server, capfd):
+        """A configuration may name half precision for weights that have more."""
+        import torch
+
+        network, config = dinov2()
+        files = {"model__safetensors": packed(network.state_dict())}
+        files |= {"preprocessor_config__json": RULES}
+        server.push(NAME, config__json=config | {"dtype": "float16"}, **files)
+        ours, pixels = features(f"hf-hub:{NAME}")
+        with torch.inference_mode():
+            assert torch.equal(ours, network(pixels).pooler_output)
+        assert capfd.readouterr() == ("", "")  # the library would show bars
 
     def test_without_rules_nothing_is_guessed(self, server):
         server.push(NAME, config__json={"model_type": "dinov2", "image_size": 28})
