@@ -158,6 +158,28 @@ class TestTensorFlow:
         assert inside.identity == backbones.find(name).identity
         assert [words[:2] for words in converter] == [["--saved-model", str(folder)]] * 2
 
+    def test_names_of_fused_layers_are_those_of_the_first(self, converter, tmp_path):
+        model = classifier()
+        fused = {"relu1": "a/relu;a/norm;a/conv", "flatten3": "a/relu;b/flat", "gemm4": "d"}
+        for node in model.graph.node:
+            node.input[:] = [fused.get(name, name) for name in node.input]
+            node.output[:] = [fused.get(name, name) for name in node.output]
+        sys.modules["tf2onnx"].convert.main = lambda: onnx.save(model, sys.argv[4])
+        (tmp_path / "net.tflite").write_bytes(TFLITE)
+        name = f"onnx:{tmp_path / 'net.tflite'}"
+        listed = [layer.name for layer in backbones.layers_of(name).layers]
+        assert listed == ["conv0", "a/relu", "globalaveragepool2", "a/relu_2", "d", "softmax5"]
+        assert describe(export.model_file(name)[0]).layer == "a/relu_2"
+
+    def test_sparse_weights_are_named(self, converter, tmp_path):
+        def fail():
+            raise ValueError("cannot reshape array of size 77 into shape (8,1,1,32)")
+
+        sys.modules["tf2onnx"].convert.main = fail
+        (tmp_path / "net.tflite").write_bytes(TFLITE)
+        with pytest.raises(BackboneError, match="holds weights as sparse matrices"):
+            backbones.find(f"onnx:{tmp_path / 'net.tflite'}")
+
     @pytest.mark.parametrize("error", [SystemExit(2), ValueError("two\nlines")])
     def test_a_converter_that_fails_is_one_line(self, converter, tmp_path, error):
         def fail():

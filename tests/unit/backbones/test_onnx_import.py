@@ -391,6 +391,18 @@ BOUNDLESS = {"gigantic", "endless", "claiming", "circular"}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("axes", [[0, 2, 3, 1], [1, 0, 2, 3]])
+def test_a_slice_of_a_fixed_batch_takes_any(axes, write):
+    """As tf2onnx writes a strided slice of TFLite: of all four sides."""
+    ends = dict(enumerate([1, 6, 24, 24]))
+    made = plain(shape=(1, 3, 48, 48))
+    made.add("Slice", np.zeros(4, np.int64), np.array([ends[axis] for axis in axes]), axes)
+    path, parity = export.model_file(write(made))
+    assert Runner(path).backbone.dim == 6
+    assert "smallest cosine 1.000" in str(parity)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_files_are_refused_in_one_line(kind, write, tmp_path, monkeypatch):
     make, said = BAD[kind]

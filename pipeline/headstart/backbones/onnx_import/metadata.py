@@ -6,13 +6,17 @@ import ast
 import json
 from typing import Any
 
-from headstart.backbones.onnx_import.recipe import MAX_SIDE, Pair
+import numpy as np
+
+from headstart.backbones.onnx_import.recipe import MAX_SIDE, PRESETS, Pair
 from headstart.core.errors import one_line
 from headstart.core.onnx_format import ModelProto
 
 _CLASSES = ("names", "classes", "class_names", "labels", "id2label", "character")
 _SIZES = ("imgsz", "image_size", "input_size", "img_size", "size")
 _LINE = (48, 320)  # of PaddleOCR's readers since version 3
+RANGE = ("pixel_mean", "pixel_std")  # of pixels of 0 to 255; `conversion` writes them
+_RANGES = ("unit", "inception", "raw", "imagenet")  # presets that may be meant, RGB
 _LICENCES = ("license", "licence")
 _WORDS = 200  # characters of a value
 _MAX_CHARACTERS = 1 << 20  # of a value that is parsed
@@ -50,6 +54,28 @@ def class_names(model: ModelProto) -> list[str]:
         if len(names) > 1:
             return names
     return []
+
+
+def preparation(model: ModelProto) -> str:
+    """Return the preset that a file names by mean and deviation, or the recipe as JSON text."""
+    props = values(model)
+    parts = [_parsed(props.get(key, "")) for key in RANGE]
+    if not all(
+        isinstance(part, list)
+        and len(part) in (1, 3)
+        and all(isinstance(value, int | float) and abs(value) < 1e9 for value in part)
+        for part in parts
+    ):
+        return ""
+    mean, std = parts
+    if min(std) <= 0:
+        return ""
+    for name in _RANGES:
+        own = PRESETS[name].constants
+        if np.allclose(own["Sub"], mean, atol=0.01) and np.allclose(own["Div"], std, atol=0.01):
+            return name
+    mean, std = (part if len(part) == 3 else part[0] for part in (mean, std))
+    return json.dumps({"mean": mean, "std": std})
 
 
 def size(model: ModelProto) -> tuple[Pair | None, str]:

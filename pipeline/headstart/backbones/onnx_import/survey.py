@@ -56,8 +56,11 @@ def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     cut = cutting.choose(graph, "", shapes, len(names))
     image_input = wrap.input_of(wrap.subgraph(model, graph, cut.tensor), settings)
     sized, why = steps.sized(settings, image_input, *metadata.size(model))
-    preset, reason = _preset(options["name"], model, graph)
-    if why and sized.size:
+    preset, reason = metadata.preparation(model), "as the file's metadata say"
+    guess = not preset or _takes_whole(graph)
+    if guess:
+        preset, reason = _preset(options["name"], model, graph)
+    if why and sized.size and guess:
         preset = f"{preset}:{sized.size[0]}x{sized.size[1]}"
         shapes = cache(partial(shapes_of, model, graph, sized))
     return {
@@ -70,6 +73,7 @@ def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         "layer": cut.node,
         "default": cut.note,
         "preprocess": preset,
+        "guess": guess,
         "reasons": [reason, *filter(None, [why])],
         "layers": [dataclasses.asdict(layer) for layer in _first(graph, cut.node, shapes().layers)],
     }
@@ -77,8 +81,7 @@ def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def _preset(name: str, model: ModelProto, graph: Graph) -> tuple[str, str]:
     """Return the preset to try first, and why."""
-    wholes = {kind for kind, dtype in wrap.types().items() if dtype in wrap.WHOLE}
-    if any(value.type.tensor_type.elem_type in wholes for value in graph.inputs):
+    if _takes_whole(graph):
         return "raw", "its input takes whole numbers"
     steps = _first_steps(graph)
     if steps:
@@ -95,6 +98,11 @@ def _preset(name: str, model: ModelProto, graph: Graph) -> tuple[str, str]:
         if match:
             return preset, f"{one_line(match[0])} in its names: {why}"
     return "imagenet", "nothing in the file says otherwise; try caffe, inception, unit and raw too"
+
+
+def _takes_whole(graph: Graph) -> bool:
+    wholes = {kind for kind, dtype in wrap.types().items() if dtype in wrap.WHOLE}
+    return any(value.type.tensor_type.elem_type in wholes for value in graph.images)
 
 
 def _first_steps(graph: Graph) -> list[Any]:

@@ -183,7 +183,8 @@ def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: s
 def any_batch(part: ModelProto, image_input: Input) -> None:
     """Let a part with a fixed batch take any number of images; the parity check tests it later.
 
-    Constant shapes that begin with the batch begin with 0 then, which keeps the input's size.
+    Constant shapes that begin with the batch begin with 0 then, which keeps the input's size, and
+    slices that take the whole batch have no end.
     """
     from onnx import numpy_helper
 
@@ -196,18 +197,34 @@ def any_batch(part: ModelProto, image_input: Input) -> None:
         if moving.isdisjoint(names_read_by(node)):
             continue
         moving.update(node.output)
-        if node.op_type != "Reshape":
+        place = {"Reshape": 1, "Slice": 2}.get(node.op_type, len(node.input))
+        constants = [graph.constant(name) for name in node.input[1:]]
+        if place >= len(node.input) or constants[place - 1] is None:
             continue
-        shape = graph.constant(node.input[1])
-        if shape is None:
-            continue
-        sides = numpy_helper.to_array(shape).copy()
-        if sides.ndim == 1 and len(sides) > 1 and sides[0] == image_input.batch and sides.all():
-            del node.attribute[:]  # ``allowzero``, under which 0 would mean empty
-            sides[0] = 0
-            name = f"{node.output[0]}/shape"
+        values: list[Any] = [each and numpy_helper.to_array(each) for each in constants]
+        sides = values[place - 1].copy()
+        if node.op_type == "Slice":
+            where = _whole_batch(values, image_input.batch)
+        else:
+            fixed = sides.ndim == 1 and len(sides) > 1 and sides.all()
+            where = [0] if fixed and sides[0] == image_input.batch else []
+            if where:
+                del node.attribute[:]  # ``allowzero``, under which 0 would mean empty
+        if where:
+            sides[where] = 0 if node.op_type == "Reshape" else np.iinfo(sides.dtype).max
+            name = f"{node.output[0]}/sides"
             part.graph.initializer.append(numpy_helper.from_array(sides, name))
-            node.input[1] = name
+            node.input[place] = name
+
+
+def _whole_batch(values: list[Any], batch: int) -> list[int]:
+    """Return where a slice of starts, ends and axes ends with the batch, which it takes whole."""
+    starts, ends, *axes = values
+    if starts is None or (axes and axes[0] is None):
+        return []
+    named = axes[0] if axes else np.arange(len(ends))
+    whole = (named == 0) & (starts == 0) & (ends == batch)
+    return [int(number) for number in np.flatnonzero(whole)]
 
 
 def to_opset(part: ModelProto, opset: int) -> ModelProto:
