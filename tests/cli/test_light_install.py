@@ -42,11 +42,13 @@ def test_everything_but_building_networks_works_without_torch(
             ["predict", model, photos, "--out", f"{folder}/answers.csv"],
             ["verify", store],
             ["export-features", store, "--to", "csv", "--out", f"{folder}/t.csv"],
+            ["backbones", "lite"],
+            ["backbones", "--shortlist", "pathology"],
         ]
         codes = [run([*words, "--quiet"]) for words in commands]
         print(json.dumps([codes, [name for name in sys.argv[1].split() if name in sys.modules]]))
     """
-    assert fresh_python(script, ABSENT, photos, tiny_backbone, tmp_path) == [[0] * 6, []]
+    assert fresh_python(script, ABSENT, photos, tiny_backbone, tmp_path) == [[0] * 8, []]
 
 
 @pytest.mark.parametrize("words", ["features", "features --weights random:5", "finetune"])

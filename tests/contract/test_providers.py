@@ -322,8 +322,8 @@ class TestAProviderFromOutside:
     def test_a_network_of_one_size_takes_no_other(self, monkeypatch):
         take_one_size(monkeypatch)
         for kw, message in (
-            ({"size": (24, 24)}, "16 × 16 only; leave --size out"),
-            ({"fit": "whole"}, "16 × 16 only; leave --fit whole out, or use --fit pad or squash"),
+            ({"size": (24, 24)}, r"of 24 × 24 \(.+\); leave --size out for its own 16 × 16$"),
+            ({"fit": "whole"}, "one shape only; leave --fit whole out, or use --fit pad or squash"),
         ):
             with pytest.raises(BackboneError, match=message):
                 backbones.find(Choice("toy:three", "random", **kw)).load()

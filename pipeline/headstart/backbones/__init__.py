@@ -13,7 +13,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from headstart.backbones import bundled, catalogue, hub, joint, onnx_file, stored_choice
+from headstart.backbones import (
+    bundled,
+    catalogue,
+    hub,
+    joint,
+    onnx_file,
+    other_formats,
+    stored_choice,
+)
 from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
@@ -33,8 +41,6 @@ from headstart.core.names import RANDOM
 from headstart.core.records import Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
-_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
-
 _SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
 
 _PROVIDERS: dict[str, Provider] = {}
@@ -367,10 +373,13 @@ def _resolved(name: str) -> str:
 
 
 def _unknown(name: str) -> BackboneError:
-    if Path(name).suffix in _WEIGHTS and Path(name).is_file():
+    if Path(name).suffix in other_formats.WEIGHTS and Path(name).is_file():
+        return BackboneError(f"{one_line(name)} {other_formats.weights(Path(name))}")
+    repository = hub.repository_in(name)
+    if repository:
         return BackboneError(
-            f"{one_line(name)} has weights without their network; name that too: --backbone "
-            f"timm:NAME --weights {one_line(name)}"
+            f"no backbone {one_line(name)!r}; a repository of the Hugging Face hub is named "
+            f"{hub.PREFIX}{repository}"
         )
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}

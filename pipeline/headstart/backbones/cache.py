@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headstart.backbones import shards
+from headstart.backbones import hub_errors, shards
 from headstart.backbones.catalogue import Entry
-from headstart.core.errors import BackboneError, one_line
+from headstart.core.errors import BackboneError, HeadstartError, one_line
 from headstart.core.files import sha256_of
 
 _SECONDS = 20  # to wait for a server's answer
@@ -31,11 +31,11 @@ def cached(entry: Entry, path: Path) -> Path | None:
     if not entry.repo:
         return path if path.is_file() else None
     # The hub keeps revisions side by side and the name of the newest in refs/main.
-    folder = hub_folder(entry.repo)
     revision = entry.revision
     try:
+        folder = hub_folder(entry.repo)
         revision = revision or (folder / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
+    except (OSError, ValueError, HeadstartError):  # the last without the hub's library
         return None
     snapshot = folder / "snapshots" / revision / entry.file
     parts = [snapshot]
@@ -73,7 +73,8 @@ def fetch(entry: Entry, path: Path, fetch_file: Callable[[Entry, Path], None]) -
     except BackboneError:
         raise
     except Exception as error:  # each library has its own types of network errors
-        raise BackboneError(_how_to_get(entry, path, error)) from error
+        refusal = hub_errors.explained(entry.repo, entry.revision, error) if entry.repo else None
+        raise refusal or BackboneError(_how_to_get(entry, path, error)) from error
 
 
 def checked(entry: Entry, path: Path) -> str:
@@ -89,11 +90,12 @@ def checked(entry: Entry, path: Path) -> str:
             f"the weights in {one_line(path)} have MD5 {md5_of(path)}, not {entry.md5}; delete the "
             f"file to fetch it again from {entry.url}"
         )
-    blob = path.resolve().name  # the hub names large files by their hash
-    expected = blob if entry.repo and _BLOB.fullmatch(blob) else entry.sha256
+    # The hub names large files by their hash; without that file, a link to it would be made again.
+    stored = path.resolve() if entry.repo else path
+    expected = stored.name if entry.repo and _BLOB.fullmatch(stored.name) else entry.sha256
     if not sha256.startswith(expected):
         raise BackboneError(
-            f"the weights in {one_line(path)} have SHA-256 {sha256}, which should begin with "
+            f"the weights in {one_line(stored)} have SHA-256 {sha256}, which should begin with "
             f"{expected}; delete the file to fetch it again from {entry.url}"
         )
     return sha256
@@ -125,12 +127,16 @@ def download(repository: str, file: str, revision: str = "") -> Path:
 
 
 def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
+    address = entry.url
+    if entry.repo:
+        hub = hub_errors.library()  # knows the mirror that HF_ENDPOINT names
+        address = hub.hf_hub_url(entry.repo, entry.file, revision=entry.revision or None)
     if entry.md5:
         proof = f"its MD5 is {entry.md5}"
     elif entry.sha256:
         proof = f"its SHA-256 begins with {entry.sha256}"
     elif entry.repo:
-        proof = f"its SHA-256 is shown at {entry.url.replace('/resolve/', '/blob/')}"
+        proof = f"its SHA-256 is shown at {address.replace('/resolve/', '/blob/')}"
     else:
         proof = "no hash of it is published"
     if entry.repo:
@@ -142,14 +148,17 @@ def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
         where = f"at {path}, or anywhere and name it with --weights FILE"
     return (
         f"the weights of {entry.name} are not on this machine and cannot be fetched "
-        f"({one_line(error)[:240]}); fetch {entry.url} ({proof}) and put it {where}"
+        f"({hub_errors.reason(error)}); fetch {address} ({proof}) and put it {where}"
     )
 
 
 def hub_folder(repository: str) -> Path:
-    """Return where the hub's cache has a repository."""
-    from huggingface_hub import constants
+    """Return where the hub's cache has a repository.
 
+    Raises:
+        HeadstartError: the hub's library, which knows that, is not installed.
+    """
+    constants = hub_errors.library().constants
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 

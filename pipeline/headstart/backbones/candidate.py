@@ -91,7 +91,9 @@ class Candidate:
 
         With several layers the module returns a tuple of features, in the order of computation.
         """
-        network = self._sized(self.build())
+        network = self.build()
+        sha256 = self.weights.sha256 or weights.fingerprint(network.module)
+        network = self._sized(network)
         preprocess = network.preprocess
         if self.layer or self.pool or self.layers:
             module, named = self._cut(network)
@@ -104,7 +106,7 @@ class Candidate:
         backbone = Backbone(
             name=self.name,
             source=self._source,
-            weights_sha256=self.weights.sha256 or weights.fingerprint(network.module),
+            weights_sha256=sha256,
             licence=self.entry.licence or "unknown",
             layer="",
             pool="",
@@ -148,20 +150,38 @@ class Candidate:
             preprocess = dataclasses.replace(preprocess, resize=preprocess.size, fit="whole")
         if preprocess == own:
             return network
-        shapes = [preprocess.size]
+        self._check_size(network, preprocess.size)
         if self.whole:
-            shapes += [proportioned(*sides, preprocess.size) for sides in ((2, 1), (3, 4))]
-        for shape in shapes:
-            try:
-                _run(network.module, shape)
-            except Exception as error:  # libraries raise anything
-                height, width = own.size
-                option = "--size" if shape == preprocess.size else "--fit whole"
-                raise BackboneError(
-                    f"{one_line(self.name)} takes images of {height} × {width} only; leave "
-                    f"{option} out" + ("" if option == "--size" else ", or use --fit pad or squash")
-                ) from error
+            for sides in ((2, 1), (3, 4)):
+                self._check_shape(network, proportioned(*sides, preprocess.size))
         return dataclasses.replace(network, preprocess=preprocess)
+
+    def _check_size(self, network: Network, size: tuple[int, int]) -> None:
+        """Run a network on an image of the size that is wanted, adapted to it if need be."""
+        try:
+            try:
+                _run(network.module, size)
+            except Exception:  # libraries raise anything
+                if network.resize is None:
+                    raise
+                network.resize(size)
+                _run(network.module, size)
+        except Exception as error:  # likewise
+            raise BackboneError(
+                f"{one_line(self.name)} does not take images of {_shown(size)} "
+                f"({one_line(error)[:120]}); leave --size out for its own "
+                f"{_shown(network.preprocess.size)}"
+            ) from error
+
+    def _check_shape(self, network: Network, shape: tuple[int, int]) -> None:
+        """Run a network on an image of other proportions than its own."""
+        try:
+            _run(network.module, shape)
+        except Exception as error:  # libraries raise anything
+            raise BackboneError(
+                f"{one_line(self.name)} takes images of one shape only; leave --fit whole out, or "
+                "use --fit pad or squash"
+            ) from error
 
     def _viewed(
         self, module: torch.nn.Module, own: Preprocess
@@ -275,6 +295,10 @@ def _of_size(own: Preprocess, size: tuple[int, int]) -> Preprocess:
         resize = max(scaled(own.resize, 0), scaled(own.resize, 1))
     crop = size[0] if size[0] == size[1] else size
     return dataclasses.replace(own, resize=resize, crop=crop, own_size=False)
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"
 
 
 def _run(module: torch.nn.Module, size: tuple[int, int]) -> Any:  # noqa: ANN401 - its outputs

@@ -11,20 +11,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import itertools
+import json
+import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from headstart.backbones import tflite_metadata
 from headstart.backbones.keras_import import EXTRA as KERAS
+from headstart.backbones.onnx_import import load
+from headstart.backbones.onnx_import.metadata import RANGE
+from headstart.backbones.other_formats import is_hdf5
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, how_to_install, one_line
 from headstart.core.files import replacing, sha256_of
-from headstart.core.onnx_format import OPSET
+from headstart.core.onnx_format import OPSET, ModelProto
 
-VERSION = 1  # of what this module makes; part of the cache key
+VERSION = 2  # of what this module makes; part of the cache key
 _TENSORFLOW = "tensorflow"  # the extra
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _GRAPHS = ("saved_model.pb", "saved_model.pbtxt")  # in a SavedModel's folder
@@ -33,6 +41,7 @@ _FIRST = 8  # bytes that tell what a file is
 _BROWSERS = (b'"modelTopology"', b'"weightsManifest"')  # keys of TensorFlow.js' model.json
 _LAYERS = (b"layers-model", b"keras_version")  # where it has layers of Keras
 _TOP = 1 << 16  # bytes of a model.json in which one of these is
+_SPARSE = re.compile(r"cannot reshape array of size \d+ into shape")  # tf2onnx on DENSIFY
 _LIMITS = sandbox.Kind("network", BackboneError, seconds=1800, memory=64 << 30)
 
 
@@ -129,8 +138,8 @@ def root(path: Path) -> Path:
 
 
 def is_keras(path: Path) -> bool:
-    """Say whether a file is called like one of Keras."""
-    return path.suffix.lower() in _KERAS_SUFFIXES
+    """Say whether a file is called like one of Keras, or begins as one in HDF5."""
+    return path.suffix.lower() in _KERAS_SUFFIXES or is_hdf5(path)
 
 
 def convert(path: Path, kind: Format) -> tuple[Path, str]:
@@ -178,18 +187,72 @@ def run_tf2onnx(path: Path, target: Path, option: str) -> None:
     """Convert a file with tf2onnx, in the process that `convert` starts."""
     sys.argv = ["tf2onnx", f"--{option}", str(path), "--output", str(target)]
     sys.argv += ["--opset", str(OPSET)]
+    if option == _FOLDER.option:
+        _pass_over_training()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
             from tf2onnx import convert  # type: ignore[import-not-found, unused-ignore]
 
             convert.main()
     except (Exception, SystemExit) as error:  # TensorFlow and tf2onnx raise anything
+        if option == _LITE.option and _SPARSE.match(str(error)):
+            raise BackboneError(
+                f"{one_line(path)} holds weights as sparse matrices, which tf2onnx cannot read; "
+                "take the network's file with dense weights, which most have beside it"
+            ) from error
         raise BackboneError(
             f"tf2onnx cannot convert {one_line(path)}: {one_line(error)[:240]}; export it to ONNX "
             "with the program that made it"
         ) from error
     if not target.is_file():
         raise BackboneError(f"tf2onnx made no file of {one_line(path)}; it is damaged")
+    if option == _LITE.option:
+        _complete(target, tflite_metadata.normalisation(path))
+
+
+def _pass_over_training() -> None:
+    """Let TensorFlow load a folder saved with an optimizer that it no longer has."""
+    with contextlib.suppress(ImportError):
+        import tensorflow as tf  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        def add_slot(_: object, var: Any, slot_name: str) -> Any:  # noqa: ANN401
+            return tf.Variable(tf.zeros_like(var), trainable=False, name=slot_name)
+
+        tf.__internal__.tracking.AutoTrackable.add_slot = add_slot
+
+
+def _complete(path: Path, normalisation: tuple[list[float], list[float]] | None) -> None:
+    """Write what tf2onnx leaves out of a TFLite file: the range of values, and short names."""
+    import onnx
+
+    model = onnx.load(path)
+    if normalisation:
+        written = map(json.dumps, normalisation)
+        onnx.helper.set_model_props(model, dict(zip(RANGE, written, strict=True)))
+    _shorten_names(model)
+    onnx.save(model, path)
+
+
+def _shorten_names(model: ModelProto) -> None:
+    """Give tensors named after all layers that TFLite fused, ``a;b;c``, the name of the first."""
+    graph = model.graph
+    if any(load.subgraphs(node) for node in graph.node):
+        return  # which see the names outside
+    values = [*graph.initializer, *graph.input, *graph.output, *graph.value_info]
+    names = [name for node in graph.node for name in (*node.input, *node.output)]
+    names += [value.name for value in values]
+    taken, after = set(names), {}
+    for name in dict.fromkeys(names):
+        first, fused, _ = name.partition(";")
+        if fused:
+            choices = itertools.chain([first], (f"{first}_{n}" for n in itertools.count(2)))
+            after[name] = next(short for short in choices if short not in taken)
+            taken.add(after[name])
+    for node in graph.node:
+        node.input[:] = [after.get(name, name) for name in node.input]
+        node.output[:] = [after.get(name, name) for name in node.output]
+    for value in values:
+        value.name = after.get(value.name, value.name)
 
 
 def _hash_of(path: Path) -> str:

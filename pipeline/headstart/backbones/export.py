@@ -254,17 +254,18 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
             "the file as it was",
             imported.notes,
         )
-    except RunnerError as error:
+    except (BackboneError, RunnerError) as error:
+        if any(node.op_type == "DynamicQuantizeLinear" for node in imported.model.graph.node):
+            raise BackboneError(
+                f"{one_line(source)} is quantised dynamically, by the range of each batch, so its "
+                "features depend on the other images; take the float file, or one quantised "
+                "statically"
+            ) from error
+        if isinstance(error, BackboneError):
+            raise
         raise BackboneError(
             f"{one_line(source)} takes a fixed number of images, or does not run ({error}); export "
             "it with a dynamic batch, or cut it earlier with #NODE"
-        ) from error
-    except BackboneError as error:
-        if not any(node.op_type == "DynamicQuantizeLinear" for node in imported.model.graph.node):
-            raise
-        raise BackboneError(
-            f"{one_line(source)} is quantised dynamically, by the range of each batch, so its "
-            "features depend on the other images; take the float file, or one quantised statically"
         ) from error
     return dataclasses.asdict(parity)
 

@@ -11,19 +11,23 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from headstart.backbones import cache, shards
+from headstart.backbones import cache, card, hub_errors, shards
 from headstart.backbones.catalogue import Entry
-from headstart.core.errors import BackboneError, missing_extra, one_line
-from headstart.core.torchvision_import import EXTRA
+from headstart.backbones.hub_errors import UnreachableError
+from headstart.core.errors import BackboneError, one_line
 
 PREFIX = "hf-hub:"
 CONFIGS = ("config.json", "open_clip_config.json")  # of every library that keeps networks there
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _CARD = "README.md"
-_LARGEST = 2**20  # bytes of a configuration or a card
+_ADDRESS = "https://huggingface.co"  # of files in descriptions, whichever mirror they came from
+_LARGEST = 2**20  # bytes of a configuration
+_LONGEST = 200  # characters of a name with its revision; the hub's own have 96
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,26 @@ class Repository:
         """Return a JSON document of the commit; None if there is no such file."""
         return self.json(file) if self.path(file) is not None else None
 
+    def optional(self, file: str) -> dict[str, Any] | None:
+        """Return a JSON document of the commit; None if the hub or the cache shows none.
+
+        ``hf download`` leaves no word of files that the commit lacks, so without the hub a file
+        that is not on this machine counts as one that it lacks.
+        """
+        try:
+            return self.json_or_none(file)
+        except UnreachableError:
+            return None
+
     def first(self, files: Sequence[str]) -> str:
         """Return the name of the first of these files that the commit has; empty for none of them.
 
         Large files are asked for, not fetched. Without the hub it is the first that is on this
-        machine, where ``hf download`` leaves no word of those that the commit lacks.
+        machine.
         """
         try:
             return next((file for file in files if self._has(file)), "")
-        except BackboneError:
+        except UnreachableError:
             here = next((file for file in files if self._cached(file)), "")
             if not here:
                 raise
@@ -94,37 +109,26 @@ class Repository:
         """The licence that the model's card states; empty if it states none."""
         try:
             path = self.path(_CARD)
-        except BackboneError:  # a cache that another program filled may lack the card
+        except UnreachableError:  # a cache that another program filled may lack the card
             path = None
-        card = re.match(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", _text(path), re.DOTALL) if path else None
-        if card is None:
-            return ""
-        stated = {
-            key: value.strip().strip("\"'")
-            for key, value in re.findall(
-                r"(?m)^(license|license_name):[ \t]*(?:\n[ \t]*-[ \t]+)?(\S.*)$", card[1]
-            )
-        }
-        licence = stated.get("license", "")
-        return one_line(stated.get("license_name", licence) if licence == "other" else licence)
+        return card.licence_of(path) if path else ""
 
     def url(self, file: str) -> str:
-        """Return the address of a file of the commit."""
-        hub = _hub()
-        return str(hub.hf_hub_url(self.name, file, revision=self.commit))
+        """Return the address of a file of the commit, the same on every mirror of the hub."""
+        path = f"{self.name}/resolve/{self.commit}/{quote(file)}"
+        return f"{_ADDRESS}/{path}"
 
     def _cached(self, file: str) -> Path | None:
-        cached = _hub().try_to_load_from_cache(self.name, file, revision=self.commit)
-        return Path(cached) if isinstance(cached, str) else None
+        return _from_cache(self.name, file, self.commit)[0]
 
     def _has(self, file: str) -> bool:
-        hub = _hub()
-        cached = hub.try_to_load_from_cache(self.name, file, revision=self.commit)
-        if cached is not None or self.offline:
-            return isinstance(cached, str)
+        path, is_known = _from_cache(self.name, file, self.commit)
+        if is_known or self.offline:
+            return path is not None
+        hub = hub_errors.library()
         try:
             with cache.server_timeout():
-                hub.get_hf_file_metadata(self.url(file))
+                hub.get_hf_file_metadata(hub.hf_hub_url(self.name, file, revision=self.commit))
         except hub.errors.EntryNotFoundError:
             return False
         except Exception as error:  # any network error
@@ -148,14 +152,31 @@ def open_repository(name: str, files: Sequence[str]) -> Repository:
             f"{one_line(name)!r} is no repository of the Hugging Face hub; write "
             "ORGANISATION/NAME, or ORGANISATION/NAME@REVISION"
         )
-    for file in files:
-        path = _fetch(repository, file, revision or "main")
-        if path is not None:
-            commit = path.relative_to(cache.hub_folder(repository) / "snapshots").parts[0]
-            return Repository(repository, commit)
-    raise BackboneError(
-        f"{repository} has no {' or '.join(files)}; it holds another kind of network"
-    )
+    revision = revision or "main"
+    # ``hf download`` leaves no word of files that a repository lacks, so all are looked for here
+    # before the hub is asked for the first.
+    paths = (_from_cache(repository, file, revision)[0] for file in files)
+    fetched = (_fetch(repository, file, revision) for file in files)
+    path = next((path for path in chain(paths, fetched) if path is not None), None)
+    if path is None:
+        raise BackboneError(
+            f"{repository} has no {' or '.join(files)}; it holds another kind of network"
+        )
+    commit = path.relative_to(cache.hub_folder(repository) / "snapshots").parts[0]
+    return Repository(repository, commit)
+
+
+def repository_in(name: str) -> str:
+    """Return the ``ORGANISATION/NAME`` that somebody may mean by a name or an address, or nothing.
+
+    >>> repository_in("https://huggingface.co/lab/cells"), repository_in("timm:lab/cells@v1")
+    ('lab/cells', 'lab/cells@v1')
+    """
+    rest = re.sub(r"^(\w+://[^/]+/|\w[\w-]*:)+", "", name).rstrip("/")
+    if len(rest) > _LONGEST or not _REPOSITORY.fullmatch(rest.partition("@")[0]):
+        return ""
+    is_path = rest.startswith(".") or Path(rest).suffix == ".onnx" or Path(rest).exists()
+    return "" if is_path else rest
 
 
 def on_this_machine() -> Iterator[tuple[str, Repository]]:
@@ -202,10 +223,10 @@ def entry(
 
 
 def _fetch(repository: str, file: str, revision: str) -> Path | None:
-    hub = _hub()
-    cached = hub.try_to_load_from_cache(repository, file, revision=revision)
-    if cached is not None:
-        return Path(cached) if isinstance(cached, str) else None
+    path, is_known = _from_cache(repository, file, revision)
+    if is_known:
+        return path
+    hub = hub_errors.library()
     try:
         with cache.server_timeout():
             return cache.download(repository, file, revision)
@@ -217,43 +238,17 @@ def _fetch(repository: str, file: str, revision: str) -> Path | None:
         raise _failure(repository, revision, error) from error
 
 
+def _from_cache(repository: str, file: str, revision: str) -> tuple[Path | None, bool]:
+    """Return a file of the cache, and whether that is sure: None may be what nobody asked for."""
+    cached = hub_errors.library().try_to_load_from_cache(repository, file, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None, cached is not None
+
+
 def _failure(repository: str, revision: str, error: Exception) -> BackboneError:
-    """Return what is wrong with a repository in words that say what to do."""
-    hub = _hub()
-    page = f"{hub.constants.ENDPOINT}/{repository}"
-    if isinstance(error, hub.errors.GatedRepoError):
-        return BackboneError(
-            f"{repository} is gated: ask for access at {page}, then log in with hf auth login, or "
-            "set HF_TOKEN"
-        )
-    if isinstance(error, hub.errors.RevisionNotFoundError):
-        return BackboneError(
-            f"{repository} has no revision {one_line(revision)}; see {page}/commits/main"
-        )
-    if isinstance(error, hub.errors.RepositoryNotFoundError):
-        return BackboneError(
-            f"there is no repository {page}, or it is private; check the spelling, or log in with "
-            "hf auth login"
-        )
-    option = "" if revision == "main" else f" --revision {one_line(revision)}"
-    return BackboneError(
-        f"{repository} is not on this machine and cannot be fetched ({one_line(error)[:240]}); "
-        f"run hf download {repository}{option} on a machine with a network, and copy "
-        f"{cache.hub_folder(repository)} from there"
-    )
+    return hub_errors.failure(repository, revision, cache.hub_folder(repository), error)
 
 
 def _text(path: Path) -> str:
     if path.stat().st_size > _LARGEST:
         raise BackboneError(f"{path.name} in {one_line(path.parent)} is larger than 1 MiB")
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _hub() -> Any:  # noqa: ANN401
-    try:
-        import huggingface_hub
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-    except ModuleNotFoundError as error:
-        raise missing_extra("huggingface_hub", EXTRA) from error
-    return huggingface_hub
+    return path.read_text(encoding="utf-8-sig", errors="replace")

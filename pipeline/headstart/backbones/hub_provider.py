@@ -80,7 +80,8 @@ class HubProvider(Provider):
             size = self.input_size(repository, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BackboneError(
-                f"{self.config} of {repository.name} gives no size of images"
+                f"{repository.name} gives no size of images that is the same for all; choose "
+                "another backbone"
             ) from error
         name = f"{self.prefix}:{repository}"
         return hub.entry(repository, self.files, name=name, architecture=architecture, size=size)

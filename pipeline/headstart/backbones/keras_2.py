@@ -65,6 +65,8 @@ def readable(keras: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - the p
         layer.from_config = _without(layer.from_config.__func__, _FORMER[layer.__name__])
     own = keras.Model.__dict__["from_config"]
     keras.Model.from_config = _with_nodes(own.__func__)
+    chain = keras.Sequential.__dict__["from_config"]
+    keras.Sequential.from_config = _with_input(chain.__func__)
     try:
         yield {
             "TFOpLambda": _arithmetic(keras),
@@ -73,7 +75,7 @@ def readable(keras: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - the p
             **{name: _layer(*place) for name, place in _OF_NETWORKS.items()},
         }
     finally:
-        keras.Model.from_config = own
+        keras.Model.from_config, keras.Sequential.from_config = own, chain
         for layer in layers:  # what they inherit is theirs again
             del layer.from_config
 
@@ -107,6 +109,30 @@ def _with_nodes(build: Callable[..., Any]) -> Any:  # noqa: ANN401
         return build(model, config, custom_objects=custom_objects)
 
     return classmethod(from_config)
+
+
+def _with_input(build: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """Return a ``from_config`` for chains whose input is a setting of their first layer."""
+
+    def from_config(model: type, config: dict[str, Any], custom_objects: Any = None) -> Any:  # noqa: ANN401
+        config["layers"] = [*input_of(config.get("layers", ())), *config.get("layers", ())]
+        return build(model, config, custom_objects=custom_objects)
+
+    return classmethod(from_config)
+
+
+def input_of(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take the input out of a chain's first layer, where Keras 2 put it; empty if it is not there.
+
+    Keras 3 would take the batch for a side of the image.
+    """
+    first = layers[0] if layers else {}
+    shape = first.get("config", {}).get("batch_input_shape")
+    if "module" in first or first.get("class_name") == "InputLayer" or shape is None:
+        return []
+    name = f"{first['config'].get('name', 'image')}_input"
+    del first["config"]["batch_input_shape"]
+    return [{"class_name": "InputLayer", "config": {"batch_input_shape": shape, "name": name}}]
 
 
 def rejoin(layers: Sequence[dict[str, Any]]) -> None:

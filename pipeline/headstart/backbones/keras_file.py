@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from headstart.backbones import keras_2, torch_graph
 from headstart.backbones.inference.runner import open_session
 from headstart.backbones.keras_import import import_keras
+from headstart.backbones.other_formats import is_hdf5
 from headstart.core.errors import BackboneError, one_line
 
 _ANY_SIZE = 224  # for a network that takes any
@@ -31,7 +33,7 @@ def convert(path: Path, target: Path, option: str = "") -> None:
 
     keras = import_keras()
     with keras.device("cpu"):
-        model = _load(keras, path)
+        model = _load(keras, path, target.parent)
         shape = _image_shape(model, path)
         module = _inference(keras, model)
         images = np.random.default_rng(0).uniform(0, 1, (2, *shape)).astype(np.float32)
@@ -56,11 +58,18 @@ def convert(path: Path, target: Path, option: str = "") -> None:
             )
 
 
-def _load(keras: Any, path: Path) -> Any:  # noqa: ANN401 - the package, and keras.Model
+def _called(path: Path, folder: Path) -> Path:
+    """Return a file whose suffix says its format, by which Keras goes: the file or a copy of it."""
+    if path.suffix.lower() in (".h5", ".hdf5") or not is_hdf5(path):
+        return path
+    return Path(shutil.copyfile(path, folder / f"{path.name}.h5"))
+
+
+def _load(keras: Any, path: Path, folder: Path) -> Any:  # noqa: ANN401 - the package, keras.Model
     try:
         with keras_2.readable(keras) as former:
             return keras.saving.load_model(
-                path, custom_objects=former, compile=False, safe_mode=True
+                _called(path, folder), custom_objects=former, compile=False, safe_mode=True
             )
     except Exception as error:  # Keras, h5py and zipfile have many types
         cause = one_line(error)

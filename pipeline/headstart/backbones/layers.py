@@ -405,8 +405,8 @@ def layer_of(
     )
     most = int(getattr(network, "num_prefix_tokens", 1 if classed else 0) or 0)
     tokens = shape[0]
-    # Networks that add the class token late have a full square of patches in their first layers.
-    prefix = most if _is_square(tokens - most) or not _is_square(tokens) else 0
+    # Networks that add the class token late have the patches alone in their first layers.
+    prefix = most if _is_grid(tokens - most, size) or not _is_grid(tokens, size) else 0
     prefix = prefix if tokens > prefix else 0
     return Layer(name, shape, "tokens", prefix, classed and prefix > 0)
 
@@ -426,8 +426,11 @@ def map_layout(shape: tuple[int, ...], size: tuple[int, int], otherwise: str) ->
     return "chw" if first else "hwc"
 
 
-def _is_square(number: int) -> bool:
-    return number > 0 and math.isqrt(number) ** 2 == number
+def _is_grid(patches: int, size: tuple[int, int]) -> bool:
+    """Say whether so many square patches can cover an image of that height and width."""
+    height, width = size
+    rows = math.isqrt(max(0, patches) * height // width)
+    return rows > 0 and rows * (rows * width // height) == patches and rows * width % height == 0
 
 
 def _target(network: torch.nn.Module, name: str) -> tuple[str, int]:

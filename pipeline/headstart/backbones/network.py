@@ -24,6 +24,8 @@ class Network:
         mean: of each channel on the 0…1 scale, red first; ``std`` likewise.
         order: the channels that the module takes, ``RGB`` or ``BGR``; they are reversed after the
             normalisation, so ``mean`` and ``std`` are red first in both cases.
+        resize: makes the module take images of a height and width that it refuses as it is; a
+            `BackboneError` says which it cannot take, and None that there is no such way.
     """
 
     module: torch.nn.Module
@@ -32,6 +34,7 @@ class Network:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     order: str = "RGB"
+    resize: Callable[[tuple[int, int]], None] | None = None
 
     def list_layers(self) -> list[layers.Layer]:
         """Return every layer that can be named, in the order of computation."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import conversion
+from headstart.backbones import conversion, other_formats
+from headstart.backbones.inference.description import METADATA, read_metadata
 from headstart.backbones.layers import Layer, LayerList
 from headstart.backbones.onnx_import import recipe as recipes
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
@@ -18,7 +19,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
-RULES = 2  # version of those by which `onnx_import` chooses what the user leaves out
+RULES = 3  # version of those by which `onnx_import` chooses what the user leaves out
 _LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _SURVEY = "headstart.backbones.onnx_import.survey:survey"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
@@ -105,21 +106,30 @@ def survey(name: str, preprocess: str = "") -> dict[str, Any]:
 
 
 def spelt(name: str) -> str:
-    """Return a backbone's name, with ``onnx:`` before the path of a file that is converted."""
+    """Return a backbone's name, with ``onnx:`` before the path of a network file from elsewhere.
+
+    Files of other formats are converted, or refused with what to do instead.
+    """
     path = name.removeprefix("keras:") if conversion.is_keras(Path(name)) else name
-    if name.startswith(f"{NAME}:") or path.endswith(".onnx"):
+    if name.startswith(f"{NAME}:"):
         return name
     whole = f"{NAME}:{path}"
     try:
-        return whole if conversion.format_of(split(whole)[0]) else name
+        file = split(whole)[0]
     except BackboneError:  # no file
         return name
+    if path.endswith(".onnx"):
+        return name if METADATA in read_metadata(file) else whole
+    return whole if conversion.format_of(file) or other_formats.describe(file) else name
 
 
 def _graph(path: Path) -> tuple[Path, str]:
     """Return the ONNX file of a network, and the hash of the file that it was converted from."""
     kind = conversion.format_of(path)
-    return conversion.convert(path, kind) if kind else (path, "")
+    if kind:
+        return conversion.convert(path, kind)
+    other_formats.refuse(path)
+    return path, ""
 
 
 def split(name: str) -> tuple[Path, str]:

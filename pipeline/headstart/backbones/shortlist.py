@@ -15,7 +15,7 @@ from typing import Any
 
 from headstart import backbones
 from headstart.backbones.cache import hub_folder
-from headstart.core.errors import BackboneError, one_line
+from headstart.core.errors import HeadstartError, one_line
 
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -57,7 +57,10 @@ class Suggestion:
             provider = backbones.provider_of(self.name)
             entry = provider.find(self.name)
             return entry is not None and provider.is_available(entry)
-        snapshots = hub_folder(self.repository) / "snapshots"
+        try:
+            snapshots = hub_folder(self.repository) / "snapshots"
+        except HeadstartError:  # a light installation, which fetches nothing
+            return False
         return any(path.suffix in _WEIGHTS for path in snapshots.glob("*/*"))
 
     @property
@@ -89,6 +92,6 @@ def fetch(suggestion: Suggestion) -> str:
     """Fetch a network's weights, and return why that failed; empty if it did not."""
     try:
         backbones.find(suggestion.name)
-    except BackboneError as error:
+    except HeadstartError as error:  # also where its library is not installed
         return one_line(error)
     return ""

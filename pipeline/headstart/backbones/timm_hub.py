@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.backbones import hub, layers
 from headstart.backbones.catalogue import Entry
-from headstart.core.errors import BackboneError
+from headstart.core.errors import BackboneError, one_line
 from headstart.core.torchvision_import import import_timm
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 PREFIX = f"timm:{hub.PREFIX}"
 CONFIG = "config.json"
-_FILES = ("model.safetensors", "pytorch_model.bin")  # in timm's order
+_FILES = (  # in timm's order; it takes the image tower out of those of OpenCLIP
+    *("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors"),
+    *("open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
+)
+_NOT_OF_IMAGES = ("global_pool", "model_args")  # in configurations of one level, as of timm 0.6
 _CHANNELS = 3
 _SIZE = (_CHANNELS, 224, 224)  # timm's default
 
@@ -82,18 +86,41 @@ def _input_size(repository: hub.Repository, config: dict[str, Any]) -> tuple[int
 
 
 def arguments(entry: Entry, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Return what ``timm.create_model`` needs to build a repository's network."""
+    """Return what ``timm.create_model`` needs to build a repository's network.
+
+    Raises:
+        BackboneError: this release of timm does not know its architecture.
+    """
     from torch import nn
 
     repository = hub.Repository(entry.repo, entry.revision)
-    path = repository.path(CONFIG)
-    assert path is not None  # it made the entry
-    config, architecture, own = import_timm("models._hub").load_model_config_from_path(path.parent)
+    config, architecture, own = _configuration(repository)
+    models, plain = import_timm("models"), architecture.partition(".")[0]
+    if not models.is_model(plain):
+        from importlib.metadata import version
+
+        raise BackboneError(
+            f"{repository.name} holds a network {one_line(architecture)!r}, which timm "
+            f"{version('timm')} does not know; update timm, or choose another backbone"
+        )
     # A configuration cannot name a class, so repositories leave this block out (UNI2, Virchow2).
-    if _is_gated(tensors) and "mlp_layer" not in own:
+    # Networks of other modules (EVA) have gated blocks of their own.
+    takes_class = models.model_entrypoint(plain).__module__.endswith(".vision_transformer")
+    if takes_class and _is_gated(tensors) and "mlp_layer" not in own:
         own = {**own, "mlp_layer": import_timm("layers").SwiGLUPacked, "act_layer": nn.SiLU}
     config["source"] = ""  # the overlay's tensors, not the folder's
     return {"model_name": architecture, "pretrained_cfg": config, **own}
+
+
+def _configuration(repository: hub.Repository) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """Return preprocessing, architecture and arguments, as timm reads them."""
+    path = repository.path(CONFIG)
+    assert path is not None  # it made the entry
+    config, architecture, own = import_timm("models._hub").load_model_config_from_path(path.parent)
+    if "pretrained_cfg" not in repository.json(CONFIG):
+        own = {**(config.get("model_args") or {}), **own}
+        config = {key: value for key, value in config.items() if key not in _NOT_OF_IMAGES}
+    return config, architecture, own
 
 
 def _is_gated(tensors: dict[str, torch.Tensor]) -> bool:

@@ -6,6 +6,7 @@ weights' configuration (``timm/data/transforms_factory.py``).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -100,13 +101,30 @@ class TimmProvider(Provider):
         config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
         network.eval().reset_classifier(0)
         prepared = preprocess(entry.name, timm.data.create_transform(**config).transforms)
+        sizes = [prepared.size]
+
+        def resize(size: tuple[int, int]) -> None:
+            _resize(network, size)
+            sizes[:] = [size]
+
         return Network(
             module=network,
-            headless=lambda: timm_hub.vector(network, prepared.size) if from_hub else network,
+            headless=lambda: timm_hub.vector(network, sizes[0]) if from_hub else network,
             preprocess=prepared,
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
+            resize=resize if hasattr(network, "set_input_size") else None,
         )
+
+
+def _resize(network: Any, size: tuple[int, int]) -> None:  # noqa: ANN401 - one of timm's classes
+    """Make a transformer take another size: its embeddings of positions are interpolated."""
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", (1, 1))
+    if any(side % each for side, each in zip(size, patch, strict=True)):
+        raise BackboneError(f"its patches are of {patch[0]} × {patch[1]}; use multiples of these")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the interpolation, about strides
+        network.set_input_size(img_size=size)
 
 
 def _classifiers(network: torch.nn.Module) -> Iterable[str]:

@@ -6,10 +6,12 @@ never run. Of a network of images and text, the image tower is taken.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from headstart.backbones.catalogue import Entry
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "transformers"
 EXTRA = "transformers"
-_PREPROCESSOR = "preprocessor_config.json"
+_PROCESSOR, _PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 _POOLER = ("pooler.", "head.")  # what checkpoints of pretraining leave out
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic", 1: "lanczos"}  # of Pillow, by number
 _MISSING = 3  # names in a message
@@ -49,7 +51,7 @@ class TransformersProvider(HubProvider):
 
     def input_size(self, repository: Repository, config: dict[str, Any]) -> tuple[int, int]:
         """Return the height and the width that the repository's preprocessor makes."""
-        rules = repository.json(_PREPROCESSOR)
+        rules = _rules(repository)
         crop = rules.get("crop_size") if rules.get("do_center_crop") else None
         return _sides(crop or rules["size"])
 
@@ -57,11 +59,13 @@ class TransformersProvider(HubProvider):
         """Build a network as transformers does, with every tensor that the features need."""
         library = _import_transformers()
         repository = Repository(entry.repo, entry.revision)
-        folder = _folder(repository, self.config, _PREPROCESSOR)
-        config = library.AutoConfig.from_pretrained(folder)
-        with _quiet():
+        own = repository.json(self.config)
+        _check_kind(library, repository, own)
+        documents = {self.config: own, _PREPROCESSOR: _rules(repository)}
+        with _quiet(), _folder(documents) as folder:
+            config = library.AutoConfig.from_pretrained(folder, trust_remote_code=False)
             model, pooled = _load(library, config, weights)
-            processor = library.AutoImageProcessor.from_pretrained(folder)
+            processor = library.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
         rules = processor.to_dict()
         tower = _tower(model, pooled)
         return Network(
@@ -73,12 +77,39 @@ class TransformersProvider(HubProvider):
         )
 
 
-def _folder(repository: Repository, *files: str) -> Path:
-    """Return the folder of the hub's cache with these files of a commit."""
-    paths = [repository.path(file) for file in files]
-    if paths[-1] is None or paths[0] is None:
-        raise BackboneError(f"{repository.name} lacks {' or '.join(files)}")
-    return paths[0].parent
+def _rules(repository: Repository) -> dict[str, Any]:
+    """Return what a repository says of how images are prepared, in the file that counts."""
+    nested = (repository.optional(_PROCESSOR) or {}).get("image_processor")
+    rules = nested if isinstance(nested, dict) else repository.json_or_none(_PREPROCESSOR)
+    if rules is None:
+        raise BackboneError(
+            f"{repository.name} has no {_PREPROCESSOR}, so how it prepares images is not known; "
+            "choose a repository of this network that has one"
+        )
+    return rules
+
+
+def _check_kind(library: Any, repository: Repository, config: dict[str, Any]) -> None:  # noqa: ANN401
+    """Refuse a kind of network that the library does not have, before it reads the weights."""
+    kind = config["model_type"]
+    if kind not in library.CONFIG_MAPPING:
+        advice = "it may be newer, so update transformers"
+        if "auto_map" in config:
+            advice = "it comes with code of its own, which Headstart never runs"
+        raise BackboneError(
+            f"{repository.name} holds a network of the kind {one_line(kind)!r}, which transformers "
+            f"{library.__version__} does not know; {advice}, or choose another backbone"
+        )
+
+
+@contextmanager
+def _folder(documents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a folder with these documents alone, whatever else is in the hub's cache: no code."""
+    with TemporaryDirectory() as folder:
+        for name, document in documents.items():
+            plain = {key: value for key, value in document.items() if key != "auto_map"}
+            Path(folder, name).write_text(json.dumps(plain), encoding="utf-8")
+        yield folder
 
 
 def _load(library: Any, config: Any, weights: Weights) -> tuple[torch.nn.Module, bool]:  # noqa: ANN401
@@ -93,8 +124,12 @@ def _load(library: Any, config: Any, weights: Weights) -> tuple[torch.nn.Module,
         with seeded(weights):
             model = kind(config)
     else:
+        import torch
+
+        tensors = read(weights.path)
+        # The library's own choice is the type that the configuration names, which may be shorter.
         model, report = kind.from_pretrained(
-            None, config=config, state_dict=read(weights.path), output_loading_info=True
+            None, config=config, state_dict=tensors, output_loading_info=True, dtype=torch.float32
         )
         missing = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
     if hasattr(config, "vision_config"):
@@ -187,14 +222,20 @@ def _three(value: Any, default: float) -> tuple[float, float, float]:  # noqa: A
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the library's reports of what it loads; what matters is an error here."""
+    """Leave out the library's reports and bars of what it loads; what matters is an error here."""
+    from transformers.utils import logging as library_logging
+
+    bars: Any = library_logging  # its functions have no types
     logger = logging.getLogger(NAME)
-    before = logger.level
+    before, shows = logger.level, bars.is_progress_bar_enabled()
     logger.setLevel(logging.CRITICAL)
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(before)
+        if shows:
+            bars.enable_progress_bar()
 
 
 def _import_transformers() -> Any:  # noqa: ANN401

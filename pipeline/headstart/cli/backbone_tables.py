@@ -125,7 +125,9 @@ def show_file(name: str, document: dict[str, Any]) -> None:
         "licence": document["licence"] or "not in the file",
         "class names": document["classes"] or "not in the file",
         "default": document["default"],
-        "images": f"{document['preprocess']}, a guess: {'; '.join(document['reasons'])}",
+        "images": document["preprocess"]
+        + (", a guess: " if document["guess"] else ", ")
+        + "; ".join(document["reasons"]),
     }
     for key, value in lines.items():
         click.echo(f"{key}: {value}")
@@ -138,12 +140,16 @@ def show_file(name: str, document: dict[str, Any]) -> None:
         ]
         for layer in document["layers"]
     ]
+    if document["layer"] not in [layer["name"] for layer in document["layers"]]:
+        rows.insert(0, [one_line(document["layer"]), "unknown", "", "default"])
     table(_aligned("worth trying", ["shape"], "layout", ""), [rows], optional=["layout"])
     click.echo("all tensors: add --layers; another one: add #NAME to the path")
     click.echo(
         f"next: headstart features DATA --backbone {shlex.quote(name)} "
-        f"--preprocess {document['preprocess']} --out FILE.h5"
+        f"--preprocess {shlex.quote(document['preprocess'])} --out FILE.h5"
     )
+    if document["guess"]:
+        click.echo("if your images have labels, let them choose: --preprocess auto in its place")
 
 
 _METRICS = {"accuracy": ("CV accuracy", "classes"), "map": ("CV mAP", "labels")}

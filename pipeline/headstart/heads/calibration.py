@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.parallel.blas import run_parallel
 from headstart.heads.ovo import coupled
 from headstart.heads.training_set import TrainingSet
 
@@ -93,10 +94,13 @@ def calibrate(
 
     final = fitted(np.ones(len(rows), bool))
     probabilities = np.zeros((len(rows), data.n_classes))
-    for number in np.unique(division):
+
+    def cross_fit(number: np.int64) -> None:
         own = division == number
         other = final if own.all() else fitted(~own, final)
         probabilities[np.ix_(own, codes)] = other.probabilities(values[own])
+
+    run_parallel(cross_fit, np.unique(division), data.workers)
     return final, np.split(probabilities, np.cumsum([len(part) for part in parts])[:-1])
 
 

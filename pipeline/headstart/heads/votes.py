@@ -14,6 +14,10 @@ from headstart.heads.training_set import MAX_GRAM_ROWS
 BLOCK = 512  # rows that a thread computes distances of at once
 GROUP = 16  # columns a minimum bounds; see `smallest`
 CELLS = 1 << 23  # pairs of image and class whose votes are counted at once
+REFERENCES = 4096  # training rows turned into float64 at once
+# Squared distances between rows of norm 1 that differ by less are equal to float32: 1,000 products
+# of about 1/1,000 err by some 1e-7 each.
+TIE = 5e-6
 
 
 def gaussian(squared: NDArray[np.floating], gamma: float) -> NDArray[np.float64]:
@@ -82,6 +86,43 @@ def votes(
         near = Neighbours(model._y[columns], np.maximum(nearest, 0))
         shares.append(near.all_shares(k, model.weights.gamma, n_classes))
     return np.concatenate(shares) if shares else np.zeros((0, n_classes), np.float32)
+
+
+def tied(
+    estimator: Any,  # noqa: ANN401 - a fitted head
+    rows: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Say for one row or more, ``(n, d)``, if rounding decides which training rows vote.
+
+    It does where the last neighbour and the next row are equally far, as copies of an image with
+    different labels are. A head without neighbours has no such rows.
+    """
+    if hasattr(estimator, "steps"):
+        return tied(estimator[-1], estimator[:-1].transform(rows))
+    if hasattr(estimator, "n_neighbors"):
+        blocks = [_tied(estimator, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)]
+        return np.concatenate(blocks)
+    wrapped = [estimator.estimator] if hasattr(estimator, "estimator") else []
+    several = getattr(estimator, "estimators_", getattr(estimator, "estimators", wrapped))
+    parts = [tied(part, rows) for part in several]
+    return np.logical_or.reduce(parts) if parts else np.zeros(len(rows), np.bool_)
+
+
+def _tied(
+    model: Any,  # noqa: ANN401
+    rows: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    k, references = model.n_neighbors, model._fit_X
+    if k >= len(references):
+        return np.zeros(len(rows), np.bool_)
+    exact = rows.astype(np.float64)
+    squared = np.empty((len(rows), len(references)))
+    for start in range(0, len(references), REFERENCES):
+        block = references[start : start + REFERENCES].astype(np.float64)
+        squared[:, start : start + REFERENCES] = (block**2).sum(axis=1) - 2 * exact @ block.T
+    around = np.partition(squared, (k - 1, k), axis=1)[:, k - 1 : k + 1]
+    near: NDArray[np.bool_] = np.diff(around, axis=1)[:, 0] < TIE
+    return near
 
 
 def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

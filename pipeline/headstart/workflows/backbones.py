@@ -80,7 +80,8 @@ def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, A
     Returns:
         ``written_by``, ``opset``, ``inputs``, ``outputs``, ``licence`` and ``classes`` of its
         metadata, ``layer`` (where it is cut) with ``default`` (why), ``preprocess`` with
-        ``reasons``, and ``layers`` worth trying first.
+        ``reasons``, ``guess`` (whether the file does not say it), and ``layers`` worth trying
+        first.
 
     Raises:
         BackboneError: the file is broken, hostile, or no network of images.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 import types
 
@@ -157,6 +158,28 @@ class TestTensorFlow:
         assert inside.identity == backbones.find(name).identity
         assert [words[:2] for words in converter] == [["--saved-model", str(folder)]] * 2
 
+    def test_names_of_fused_layers_are_those_of_the_first(self, converter, tmp_path):
+        model = classifier()
+        fused = {"relu1": "a/relu;a/norm;a/conv", "flatten3": "a/relu;b/flat", "gemm4": "d"}
+        for node in model.graph.node:
+            node.input[:] = [fused.get(name, name) for name in node.input]
+            node.output[:] = [fused.get(name, name) for name in node.output]
+        sys.modules["tf2onnx"].convert.main = lambda: onnx.save(model, sys.argv[4])
+        (tmp_path / "net.tflite").write_bytes(TFLITE)
+        name = f"onnx:{tmp_path / 'net.tflite'}"
+        listed = [layer.name for layer in backbones.layers_of(name).layers]
+        assert listed == ["conv0", "a/relu", "globalaveragepool2", "a/relu_2", "d", "softmax5"]
+        assert describe(export.model_file(name)[0]).layer == "a/relu_2"
+
+    def test_sparse_weights_are_named(self, converter, tmp_path):
+        def fail():
+            raise ValueError("cannot reshape array of size 77 into shape (8,1,1,32)")
+
+        sys.modules["tf2onnx"].convert.main = fail
+        (tmp_path / "net.tflite").write_bytes(TFLITE)
+        with pytest.raises(BackboneError, match="holds weights as sparse matrices"):
+            backbones.find(f"onnx:{tmp_path / 'net.tflite'}")
+
     @pytest.mark.parametrize("error", [SystemExit(2), ValueError("two\nlines")])
     def test_a_converter_that_fails_is_one_line(self, converter, tmp_path, error):
         def fail():
@@ -200,6 +223,40 @@ class TestKeras:
         features = keras.Model(model.inputs[0], model.get_layer("pool").output)
         expected = features(images.astype(np.float32) / 127.5 - 1, training=False)
         assert np.allclose(Runner(file).embed(images), expected.detach().numpy(), atol=1e-5)
+
+    def test_a_chain_of_keras_2_without_a_suffix(self, tmp_path):
+        """Whose input is a setting of its first layer, and whose file has a name alone."""
+        import h5py
+
+        keras, path = import_keras(), tmp_path / "flowers"
+        layers = keras.layers
+        chain = [
+            *(layers.Conv2D(6, 3, activation="relu"), layers.GlobalAveragePooling2D()),
+            layers.Dense(3, activation="softmax"),
+        ]
+        model = keras.Sequential([keras.Input((20, 16, 3)), *chain])
+        model.save(tmp_path / "net.h5")
+        (tmp_path / "net.h5").rename(path)
+        with h5py.File(path, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            written = [
+                {
+                    "class_name": layer["class_name"],
+                    "config": layer["config"] | {"dtype": "float32"},
+                }
+                for layer in config["config"]["layers"][1:]
+            ]
+            written[0]["config"]["batch_input_shape"] = [None, 20, 16, 3]
+            chained = {"name": "sequential_1", "layers": written}
+            file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": chained})
+            file.attrs["keras_version"] = "2.3.1"
+        described = CliRunner().invoke(cli, ["backbones", str(path)])
+        assert "(n, 20, 16, 3)" in described.output, (described.output, described.exception)
+        file, parity = export.model_file(choice(str(path), preprocess="unit"))
+        assert "3 classes" in str(parity)
+        images = np.random.default_rng(0).integers(0, 256, (3, 20, 16, 3), np.uint8)
+        maps = model.layers[0](images.astype(np.float32) / 255).detach().numpy()
+        assert np.allclose(Runner(file).embed(images), maps.mean((1, 2)), atol=1e-5)
 
     @pytest.mark.long
     def test_transfer_learning(self, tmp_path):

@@ -7,12 +7,12 @@ import onnx
 import onnxruntime as ort
 import pytest
 from graphs import Maker
-from headstart.backbones import export
+from headstart.backbones import export, layers_of
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.onnx_import.cut import choose
 from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.recipe import Recipe
-from headstart.backbones.onnx_import.wrap import tensors_of
+from headstart.backbones.onnx_import.shapes import shapes_of
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from onnx import helper, numpy_helper
@@ -69,7 +69,7 @@ def weight(made, way, classes):
 def cut_of(made, outputs=(), classes=0):
     model = made.model(outputs=outputs) if isinstance(made, Maker) else made
     graph = Graph(model)
-    return choose(graph, "", lambda: tensors_of(model, graph, Recipe()), classes)
+    return choose(graph, "", lambda: shapes_of(model, graph, Recipe()), classes)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,12 @@ def test_files_quantised_by_onnxruntime(way, tmp_path):
 
 
 @pytest.mark.slow
-def test_files_quantised_dynamically_are_refused_with_the_reason(tmp_path):
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_files_quantised_dynamically_are_refused_with_the_reason(batch, tmp_path):
     from onnxruntime import quantization as q
 
     made = pooled(18)
+    made.shape = [batch, 3, 32, 32]
     for width in (96, 128):
         made.add("MatMul", made.rng.normal(0, 1, (24 if width == 96 else 96, width)).astype("f"))
         made.add("Relu")
@@ -163,6 +165,87 @@ def test_several_outputs_share_a_trunk():
     logits = pooled().gemm(24, 90)
     outputs = [logits.last, logits.add("Softmax", axis=1).last]
     assert "90 classes" in cut_of(logits, outputs).note
+
+
+def two_towers():
+    """Write a network of images and texts as CLIP's: both embeddings and their products."""
+    made = pooled().gemm(24, 96)
+    image = made.last
+    made.constants.append(numpy_helper.from_array(np.eye(9, 96, dtype=np.float32), "table"))
+    text = node(made, "Gather", ["table", "input_ids"], "token")
+    text = node(made, "ReduceMean", [text], "text_embeds", axes=[1], keepdims=0)
+    turned = node(made, "Transpose", [text], "turned", perm=[1, 0])
+    scores = node(made, "MatMul", [image, turned], "logits_per_image")
+    other = node(made, "Transpose", [scores], "logits_per_text", perm=[1, 0])
+    model = made.model(outputs=[scores, other, text, image])
+    ids = helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["m", "t"])
+    model.graph.input.insert(0, ids)
+    return model, image
+
+
+@pytest.mark.slow
+def test_beside_a_text_the_features_are_those_of_the_image_alone(tmp_path):
+    model, image = two_towers()
+    cut = cut_of(model)
+    assert (cut.tensor, "all 3 outputs" in cut.note) == (image, True)
+    onnx.save(model, tmp_path / "clip.onnx")
+    path, _ = export.model_file(f"onnx:{tmp_path / 'clip.onnx'}")
+    assert Runner(path).backbone.dim == 96
+    listed = {layer.name for layer in layers_of(f"onnx:{tmp_path / 'clip.onnx'}").layers}
+    assert image in listed
+    assert listed.isdisjoint({"text_embeds", "logits_per_image"})
+    with pytest.raises(BackboneError, match=r"takes 2 inputs \(input_ids .* needs the image alone"):
+        export.model_file(f"onnx:{tmp_path / 'clip.onnx'}#logits_per_image")
+
+
+def reader(sides):
+    """Write a reader of text, whose recurrent layer takes a sequence of columns."""
+    made = Maker(sides, 13).conv(1, 8, 3, 2).add("Relu").conv(8, 24, 3, 2).add("Relu")
+    made.add("AveragePool", kernel_shape=[8, 1])
+    maps = made.add("Relu").last
+    made.add("Squeeze", np.array([2])).add("Transpose", perm=[2, 0, 1])
+    weights = [made.rng.normal(0, 0.2, (1, 64, side)).astype(np.float32) for side in (24, 16)]
+    made.add("LSTM", *weights, hidden_size=16)
+    made.add("Squeeze", np.array([1])).add("MatMul", np.eye(16, 90, dtype=np.float32))
+    return made, maps
+
+
+def unshaped(made):
+    """Reshape a tensor to its own shape, by operators that shape inference does not see through."""
+    start = made.last
+    shape = node(made, "Shape", [start], "own_shape")
+    floats = node(made, "Cast", [shape], "floats", to=1)
+    node(made, "Cast", [node(made, "Sqrt", [floats], "root")], "never", to=7)
+    square = node(made, "Mul", ["root", "root"], "square")
+    rounded = node(made, "Cast", [node(made, "Round", [square], "whole")], "again", to=7)
+    made.last = node(made, "Reshape", [start, rounded], "reshaped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("sides", [["n", 1, 32, 48], [1, 1, 32, "w"]])
+def test_of_a_reader_whose_batch_is_not_first_the_maps_are_taken(sides, known, tmp_path):
+    made, maps = reader(sides)
+    if not known:
+        unshaped(made)
+    cut = cut_of(made)
+    assert (cut.tensor, "read as a sequence" in cut.note) == (maps, True)
+    onnx.save(made.model(), tmp_path / "reader.onnx")
+    path, _ = export.model_file(f"onnx:{tmp_path / 'reader.onnx'}")
+    assert Runner(path).backbone.dim == 24
+    listed = {layer.name for layer in layers_of(f"onnx:{tmp_path / 'reader.onnx'}").layers}
+    assert maps in listed
+    assert made.last not in listed
+
+
+def test_of_a_detector_that_asks_for_sizes_the_trunk_is_taken():
+    made = trunk()
+    features = made.last
+    made.conv(24, 6, 1).add("Flatten", axis=1)
+    boxes = node(made, "Mul", [made.last, "image_shape"], "boxes")
+    model = made.model(outputs=[boxes])
+    model.graph.input.append(helper.make_tensor_value_info("image_shape", 1, ["n", 1]))
+    assert cut_of(model).tensor == features
 
 
 def test_of_a_detector_the_deepest_map_is_taken():

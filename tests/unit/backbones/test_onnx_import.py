@@ -282,9 +282,9 @@ def with_external(location, offset="0"):
 
 
 def with_input(model):
-    extra = helper.make_tensor_value_info("scale", 1, [1])
+    extra = helper.make_tensor_value_info("mask", 1, ["n", 1, None, None])
     model.graph.input.append(extra)
-    model.graph.node.append(helper.make_node("Mul", ["relu1", "scale"], ["out"]))
+    model.graph.node.append(helper.make_node("Mul", ["relu1", "mask"], ["out"]))
     model.graph.output[0].name = "out"
     return model
 
@@ -388,6 +388,18 @@ BAD = {
 
 # What runs for ever or takes all memory needs the limits of a process.
 BOUNDLESS = {"gigantic", "endless", "claiming", "circular"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", [[0, 2, 3, 1], [1, 0, 2, 3]])
+def test_a_slice_of_a_fixed_batch_takes_any(axes, write):
+    """As tf2onnx writes a strided slice of TFLite: of all four sides."""
+    ends = dict(enumerate([1, 6, 24, 24]))
+    made = plain(shape=(1, 3, 48, 48))
+    made.add("Slice", np.zeros(4, np.int64), np.array([ends[axis] for axis in axes]), axes)
+    path, parity = export.model_file(write(made))
+    assert Runner(path).backbone.dim == 6
+    assert "smallest cosine 1.000" in str(parity)
 
 
 @pytest.mark.slow

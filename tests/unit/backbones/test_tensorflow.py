@@ -111,3 +111,35 @@ def test_features_are_tensorflows(name, written, fresh_cache_home):
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()
     assert theirs.std(axis=0).max() > 1e-3 * np.abs(theirs).max()  # they differ between images
+
+
+TRAINED = """
+import sys
+import tensorflow as tf
+
+class Network(tf.Module):
+    def __init__(self):
+        self.kernel = tf.Variable(tf.random.stateless_normal((3, 3, 3, 80), (1, 2)))
+        self.optimizer = tf.compat.v1.train.AdamOptimizer()
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(self.kernel)
+        self.optimizer.apply_gradients([(tape.gradient(loss, self.kernel), self.kernel)])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3))])
+    def __call__(self, image):
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(image, self.kernel, 2, "SAME")), (1, 2))
+
+network = Network()
+tf.saved_model.save(network, sys.argv[1], signatures=network.__call__)
+"""
+
+
+def test_a_folder_saved_with_its_optimizer(tmp_path, fresh_cache_home):
+    """As Keras 2 saved each compiled network; TensorFlow has no such optimizers any more."""
+    folder = tmp_path / "saved"
+    words = [sys.executable, "-c", TRAINED, str(folder)]
+    variables = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(words, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    file, _ = export.model_file(choice(str(folder), preprocess="unit"))
+    assert Runner(file).backbone.dim == 80

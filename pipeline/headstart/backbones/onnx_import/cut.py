@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.backbones.layers import Layer
 from headstart.backbones.onnx_import.graph import Graph, Stretch
 from headstart.backbones.onnx_import.load import DOMAINS, walk
+from headstart.backbones.onnx_import.shapes import Shapes
 from headstart.core.errors import BackboneError, near_matches, one_line
 from headstart.core.onnx_format import NodeProto
 
@@ -76,15 +76,16 @@ class _Head:
 
 
 def choose(
-    graph: Graph, node: str, layers: Callable[[], Sequence[Layer]] = tuple, classes: int = 0
+    graph: Graph, node: str, shapes: Callable[[], Shapes] = Shapes.unknown, classes: int = 0
 ) -> Cut:
     """Return where to cut: at the tensor or node that a user names, or before the head.
 
     The head is a classifier, or what predicts boxes, masks or text. Without one, the output itself
-    is taken; of several outputs, the last tensor that all depend on.
+    is taken; of several outputs, the last tensor that all depend on. Where maps became a sequence
+    whose first side is no longer the batch, it is the last maps before that.
 
-    ``layers`` returns all tensors with their shapes, which tell the deepest map. ``classes`` is the
-    number of class names in the file.
+    ``shapes`` returns the shapes of all tensors. ``classes`` is the number of class names in the
+    file.
 
     Raises:
         BackboneError: there is no such tensor, or no default.
@@ -94,7 +95,7 @@ def choose(
     outputs = [name for name in graph.outputs if name in graph.maker and name in graph.moving]
     stretches = graph.stretches(*outputs) if outputs else []
     end = stretches[-1].end or stretches[-1].start if stretches else ""
-    chosen = _before_head(graph, stretches, end, layers, classes) if end else None
+    chosen = _before_head(graph, stretches, end, shapes, classes) if end else None
     if chosen is None and end not in graph.maker:
         raise BackboneError(
             f"the file has {len(outputs)} outputs that depend on the image, and no tensor before "
@@ -109,7 +110,32 @@ def choose(
         note = f"{one_line(end)} was taken, the last tensor that all {len(outputs)} outputs need"
     else:
         tensor, note = end, f"its output {one_line(end)} was taken"
+    maps = _before_sequence(graph, tensor, shapes)
+    if maps:
+        tensor = maps
+        note = f"{one_line(maps)} was taken, the last maps before they are read as a sequence"
     return _floating(graph, Cut(tensor, tensor, note))
+
+
+def _before_sequence(graph: Graph, tensor: str, shapes: Callable[[], Shapes]) -> str:
+    """Return the last maps before a tensor that has no row for each image; empty if it has.
+
+    If its shape is unknown, it has none if the way to it leads through a tensor that has none.
+    """
+    if not any(_moves_batch(node) for node in graph.needed(tensor)):
+        return ""  # without a look at shapes, which costs time
+    layers, sequences = shapes()
+    gates = [stretch.end for stretch in graph.stretches(tensor)]
+    if tensor in {layer.name for layer in layers} or sequences.isdisjoint(gates):
+        return ""
+    maps = {layer.name for layer in layers if len(layer.shape) == 3}
+    return next((gate for gate in reversed(gates) if gate in maps), "")
+
+
+def _moves_batch(node: NodeProto) -> bool:
+    """Whether a node moves the first side, which is the batch of images, to another place."""
+    perms = [attribute.ints for attribute in node.attribute if attribute.name == "perm"]
+    return node.op_type == "Transpose" and any(perm and perm[0] for perm in perms)
 
 
 def _floating(graph: Graph, cut: Cut) -> Cut:
@@ -137,18 +163,19 @@ def _before_head(
     graph: Graph,
     stretches: list[Stretch],
     end: str,
-    layers: Callable[[], Sequence[Layer]],
+    shapes: Callable[[], Shapes],
     classes: int,
 ) -> tuple[str, str] | None:
     """Return the tensor that the head reads and why it is one, if there is a head."""
     last = stretches[-1]
     single, behind = (stretches, ()) if last.end else (stretches[:-1], last.nodes)
     head = _Head("")
-    if last.end or end in graph.outputs:  # else all outputs have a head of their own
+    weights = graph.linear(last.nodes)  # behind the last gate, each output has a head of its own
+    if last.end or end in graph.outputs or not weights:
         head = _head(graph, single, any(node.op_type in _SCORES for node in behind))
     why = _classifier(head, end, classes)
     if not why or head.is_map:
-        deepest = _deepest(graph, single, behind, layers)
+        deepest = _deepest(graph, single, behind, shapes)
         if deepest:
             return deepest, "the deepest map before maps are enlarged again, as for boxes or masks"
     if why:
@@ -157,7 +184,7 @@ def _before_head(
         before = [stretch.start for stretch in single if graph.linear(stretch.nodes)]
         if before and before[-1] in graph.maker:
             return before[-1], "before the last step with weights, because scores end the graph"
-    branches = len(graph.linear(last.nodes)) > 1 and "Concat" in last.kinds
+    branches = len(weights) > 1 and "Concat" in last.kinds
     boxes = last.kinds & _BOXES or (branches and last.kinds & {"Reshape", "Flatten"})
     if last.end and boxes and last.start in graph.maker:
         return last.start, "the last tensor that all branches of its detector need"
@@ -221,7 +248,7 @@ def _deepest(
     graph: Graph,
     single: list[Stretch],
     behind: Sequence[NodeProto],
-    layers: Callable[[], Sequence[Layer]],
+    shapes: Callable[[], Shapes],
 ) -> str:
     """Return the deepest map of a network that enlarges maps again; empty for any other."""
     nodes = [node for stretch in single for node in stretch.nodes] + list(behind)
@@ -235,7 +262,7 @@ def _deepest(
     later = nodes[nodes.index(enlarging[-1]) :]
     if not behind and any(node.op_type in ("GlobalAveragePool", "Gemm") for node in later):
         return ""  # maps of several sizes are joined into one vector
-    sizes = {layer.name: layer for layer in layers() if len(layer.shape) == 3}
+    sizes = {layer.name: layer for layer in shapes().layers if len(layer.shape) == 3}
     source = enlarging[0].input[0]
     gates = [stretch.end for stretch in graph.stretches(source) if stretch.end in sizes]
     if not gates:

@@ -49,6 +49,8 @@ class Graph:
         self.maker = {name: node for node in self.graph.node for name in node.output if name}
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in self.graph.initializer}
         self.inputs = [tensor for tensor in self.graph.input if tensor.name not in self.constants]
+        images = [tensor for tensor in self.inputs if may_be_images(tensor)]
+        self.images = images if len(images) == 1 else self.inputs
         self.outputs = [tensor.name for tensor in self.graph.output]
 
     def constant(self, name: str) -> Any:  # noqa: ANN401 - TensorProto or None
@@ -86,14 +88,24 @@ class Graph:
     @cached_property
     def moving(self) -> set[str]:
         """The names of the tensors that depend on the pixels."""
-        moving = {tensor.name for tensor in self.inputs}
-        waiting = list(moving)
+        return self._reached({tensor.name for tensor in self.images})
+
+    @cached_property
+    def mixed(self) -> set[str]:
+        """The names of the tensors that depend on another input than the image."""
+        images = {tensor.name for tensor in self.images}
+        return self._reached({tensor.name for tensor in self.inputs} - images)
+
+    def _reached(self, names: set[str]) -> set[str]:
+        reached = set(names)
+        waiting = list(reached)
         while waiting:
             for node in self.readers.get(waiting.pop(), ()):
-                fresh = set() if node.op_type in _SIZES else set(filter(None, node.output)) - moving
-                moving |= fresh
+                size = node.op_type in _SIZES
+                fresh = set() if size else set(filter(None, node.output)) - reached
+                reached |= fresh
                 waiting += fresh
-        return moving
+        return reached
 
     def moving_inputs(self, node: NodeProto) -> list[str]:
         """Return what a node reads that depends on the pixels."""
@@ -102,18 +114,19 @@ class Graph:
     def stretches(self, *tensors: str) -> list[Stretch]:
         """Divide the way from the image to tensors at its gates, in the graph's order.
 
-        The last stretch leads to the only tensor, or to all of several.
+        The last stretch leads to the only tensor, or to all of several. What needs another input
+        than the image, such as a text, is part of it.
         """
         nodes = [n for n in self.needed(*tensors) if not self.moving.isdisjoint(n.output)]
         last = {name: number for number, n in enumerate(nodes) for name in self.moving_inputs(n)}
         last |= dict.fromkeys(tensors, len(nodes))
-        start = next((t.name for t in self.inputs if t.name in last), "")
-        live = {tensor.name for tensor in self.inputs if tensor.name in last}
+        start = next((t.name for t in self.images if t.name in last), "")
+        live = {tensor.name for tensor in self.images if tensor.name in last}
         stretches, first = [], 0
         for number, node in enumerate(nodes):
             live |= {name for name in node.output if name in last}
             live = {name for name in live if last[name] > number}
-            if len(live) == 1 and live <= set(node.output):
+            if len(live) == 1 and live <= set(node.output) - self.mixed:
                 (end,) = live
                 stretches.append(Stretch(start, end, tuple(nodes[first : number + 1])))
                 start, first = end, number + 1
@@ -193,6 +206,15 @@ class Graph:
             if scale:
                 return scale
         return []
+
+
+def may_be_images(value: Any) -> bool:  # noqa: ANN401 - ValueInfoProto
+    """Say whether an input can be a batch of images: four sides, with three channels or one."""
+    tensor = value.type.tensor_type
+    sides = [side.dim_value for side in tensor.shape.dim]
+    if tensor.HasField("shape") and len(sides) != 4:
+        return False
+    return not sides or any(side <= 0 or side in (1, 3) for side in (sides[1], sides[3]))
 
 
 def names_read_by(node: NodeProto) -> Iterable[str]:

@@ -14,8 +14,9 @@ from headstart.backbones.onnx_import import cut as cutting
 from headstart.backbones.onnx_import import load, metadata, wrap
 from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.original import Original
-from headstart.backbones.onnx_import.recipe import PRESETS, Pair, Recipe
+from headstart.backbones.onnx_import.recipe import PRESETS, Pair, Recipe, read
 from headstart.backbones.onnx_import.request import ImportRequest
+from headstart.backbones.onnx_import.shapes import shapes_of, tensors_of
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.onnx_format import ModelProto, any_size
 from headstart.core.records import Backbone
@@ -46,14 +47,19 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     """
     model, sha256 = load.read(path)
     graph = Graph(model)
-    layers = partial(wrap.tensors_of, model, graph, request.recipe or Recipe())
-    cut = cutting.choose(graph, request.node, layers, len(metadata.class_names(model)))
+    wrap.check_inputs(graph)
+    shapes = partial(shapes_of, model, graph, request.recipe or Recipe())
+    cut = cutting.choose(graph, request.node, shapes, len(metadata.class_names(model)))
     cutting.check_operators(graph.needed(cut.tensor))
     part = wrap.subgraph(model, graph, cut.tensor)
-    recipe, assumed = _recipe(part, request.recipe)
+    own = metadata.preparation(model)
+    recipe, assumed = _recipe(part, request.recipe, own)
+    by_metadata = (
+        "" if request.recipe or assumed else f"images are prepared as its metadata say: {own}"
+    )
     recipe = _of_size(recipe, request.size)
     image_input = wrap.input_of(part, recipe)
-    recipe, by_file = _sized(recipe, image_input, *metadata.size(model))
+    recipe, by_file = sized(recipe, image_input, *metadata.size(model))
     image_input = wrap.input_of(part, recipe)
     original = Original(part, folder, image_input, recipe)
     layer = original.layer(cut.node)
@@ -83,7 +89,13 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     assumed = ", ".join(filter(None, [assumed, image_input.assumed]))
     assumed = f"assumed, because the file does not say it: {assumed}" if assumed else ""
     licence = metadata.licence(model)
-    notes = [cut.note, by_file, licence and f"the file names its licence: {licence}", assumed]
+    notes = [
+        cut.note,
+        by_metadata,
+        by_file,
+        licence and f"the file names its licence: {licence}",
+        assumed,
+    ]
     features = partial(original.features, layer, pool)
     return Imported(wrapped, features, backbone, tuple(filter(None, notes)), image_input)
 
@@ -104,8 +116,9 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     """
     model, _ = load.read(path)
     graph = Graph(model)
+    wrap.check_inputs(graph)
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
-    return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
+    return [dataclasses.asdict(layer) for layer in tensors_of(model, graph, settings)]
 
 
 def _of_size(recipe: Recipe, size: Pair | None) -> Recipe:
@@ -126,7 +139,7 @@ def _check_free(image_input: wrap.Input, name: str, size: Pair) -> None:
         )
 
 
-def _sized(
+def sized(
     recipe: Recipe, image_input: wrap.Input, size: Pair | None, why: str
 ) -> tuple[Recipe, str]:
     """Return a recipe with the size that the file's metadata name, if its input leaves it open."""
@@ -136,14 +149,19 @@ def _sized(
     return dataclasses.replace(recipe, size=size), f"images are {size[0]} × {size[1]}, {why}"
 
 
-def _recipe(part: ModelProto, recipe: Recipe | None) -> tuple[Recipe, str]:
-    """Return how images are prepared, and what of that was assumed."""
+def _recipe(part: ModelProto, recipe: Recipe | None, own: str) -> tuple[Recipe, str]:
+    """Return how images are prepared, and what of that was assumed.
+
+    ``own`` is what the file's metadata say, or empty.
+    """
     inputs = part.graph.input
     types = [wrap.types().get(value.type.tensor_type.elem_type) for value in inputs]
     takes_bytes = len(types) == 1 and types[0] in wrap.WHOLE
     if recipe is None:
         if takes_bytes:
             return PRESETS["raw"], "RGB"
+        if own:
+            return read(own), ""
         return PRESETS[_ASSUMED], f"--preprocess {_ASSUMED} (RGB)"
     if takes_bytes and not recipe.is_raw:
         raise BackboneError(

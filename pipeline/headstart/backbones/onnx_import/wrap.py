@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.layers import GEM_POWER, Layer, map_layout
-from headstart.backbones.onnx_import.graph import Graph, names_read_by
+from headstart.backbones.onnx_import.graph import Graph, may_be_images, names_read_by
 from headstart.backbones.onnx_import.load import opset_of
 from headstart.backbones.onnx_import.recipe import LINE, Open, Recipe
 from headstart.core.errors import BackboneError, one_line
@@ -79,6 +79,18 @@ def subgraph(model: ModelProto, graph: Graph, tensor: str) -> ModelProto:
     return part
 
 
+def check_inputs(graph: Graph) -> None:
+    """Refuse a network none of whose inputs can be images; `input_of` says more of a single one."""
+    sides = [len(value.type.tensor_type.shape.dim) for value in graph.inputs]
+    if sides == [4] or any(map(may_be_images, graph.inputs)):
+        return
+    shown = ", ".join(map(described, graph.inputs)) or "no input"
+    raise BackboneError(
+        f"the network takes {shown}, and a batch of images has four dimensions, one of them three "
+        "channels or one, so it is no network of images"
+    )
+
+
 def input_of(part: ModelProto, recipe: Recipe) -> Input:
     """Return the one image input of a part.
 
@@ -90,7 +102,8 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     if len(inputs) != 1:
         raise BackboneError(
             f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
-            "needed; choose a #NODE that needs the image alone, or export it with the others fixed"
+            "needed; choose a #NODE that needs the image alone, as listed by: headstart backbones "
+            "onnx:PATH --layers; or export it with the others fixed"
         )
     tensor = inputs[0].type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else 0 for side in tensor.shape.dim]
@@ -153,47 +166,6 @@ def _turned(part: ModelProto) -> bool:
     return False
 
 
-def tensors_of(model: ModelProto, graph: Graph, recipe: Recipe) -> list[Layer]:
-    """Return every tensor that could serve as features, with its shape for one image.
-
-    Shapes are inferred without computing anything; tensors of unknown shape are left out.
-    """
-    import onnx
-
-    typed = onnx.ModelProto()
-    typed.CopyFrom(model)
-    layout, size = "NCHW", (1, 1)
-    for value in typed.graph.input:
-        sides = value.type.tensor_type.shape.dim
-        if value.name in graph.constants or len(sides) != 4:
-            continue
-        part = onnx.ModelProto()
-        part.graph.node.extend(model.graph.node)
-        part.graph.input.append(value)
-        image_input = input_of(part, recipe)
-        layout, size = image_input.layout, recipe.preprocess(image_input.size).size
-        own = image_input.channels
-        shape = (1, own, *size) if layout == "NCHW" else (1, *size, own)
-        for side, number in zip(sides, shape, strict=True):
-            side.dim_value = number
-    for value in typed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del typed.graph.value_info[:]
-    inferred = _inferred(typed, data_prop=True)
-    values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
-    out = []
-    for name in graph.maker:
-        if name not in graph.moving:
-            continue
-        tensor = values[name].type.tensor_type if name in values else None
-        if tensor is None or tensor.elem_type not in (*types(), onnx.TensorProto.BFLOAT16):
-            continue
-        sides = tuple(side.dim_value for side in tensor.shape.dim)[1:]
-        if 1 <= len(sides) <= 3 and all(side > 0 for side in sides):
-            out.append(layer_of(name, sides, size, layout))
-    return out
-
-
 def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: str) -> Layer:
     """Describe a tensor by its shape without the batch, which has one to three sides.
 
@@ -211,7 +183,8 @@ def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: s
 def any_batch(part: ModelProto, image_input: Input) -> None:
     """Let a part with a fixed batch take any number of images; the parity check tests it later.
 
-    Constant shapes that begin with the batch begin with 0 then, which keeps the input's size.
+    Constant shapes that begin with the batch begin with 0 then, which keeps the input's size, and
+    slices that take the whole batch have no end.
     """
     from onnx import numpy_helper
 
@@ -224,18 +197,34 @@ def any_batch(part: ModelProto, image_input: Input) -> None:
         if moving.isdisjoint(names_read_by(node)):
             continue
         moving.update(node.output)
-        if node.op_type != "Reshape":
+        place = {"Reshape": 1, "Slice": 2}.get(node.op_type, len(node.input))
+        constants = [graph.constant(name) for name in node.input[1:]]
+        if place >= len(node.input) or constants[place - 1] is None:
             continue
-        shape = graph.constant(node.input[1])
-        if shape is None:
-            continue
-        sides = numpy_helper.to_array(shape).copy()
-        if sides.ndim == 1 and len(sides) > 1 and sides[0] == image_input.batch and sides.all():
-            del node.attribute[:]  # ``allowzero``, under which 0 would mean empty
-            sides[0] = 0
-            name = f"{node.output[0]}/shape"
+        values: list[Any] = [each and numpy_helper.to_array(each) for each in constants]
+        sides = values[place - 1].copy()
+        if node.op_type == "Slice":
+            where = _whole_batch(values, image_input.batch)
+        else:
+            fixed = sides.ndim == 1 and len(sides) > 1 and sides.all()
+            where = [0] if fixed and sides[0] == image_input.batch else []
+            if where:
+                del node.attribute[:]  # ``allowzero``, under which 0 would mean empty
+        if where:
+            sides[where] = 0 if node.op_type == "Reshape" else np.iinfo(sides.dtype).max
+            name = f"{node.output[0]}/sides"
             part.graph.initializer.append(numpy_helper.from_array(sides, name))
-            node.input[1] = name
+            node.input[place] = name
+
+
+def _whole_batch(values: list[Any], batch: int) -> list[int]:
+    """Return where a slice of starts, ends and axes ends with the batch, which it takes whole."""
+    starts, ends, *axes = values
+    if starts is None or (axes and axes[0] is None):
+        return []
+    named = axes[0] if axes else np.arange(len(ends))
+    whole = (named == 0) & (starts == 0) & (ends == batch)
+    return [int(number) for number in np.flatnonzero(whole)]
 
 
 def to_opset(part: ModelProto, opset: int) -> ModelProto:
@@ -404,7 +393,8 @@ class _Steps:
         return self.add("Pow", [out, self.constant("root", np.array(1 / GEM_POWER, np.float32))])
 
 
-def _inferred(model: ModelProto, *, data_prop: bool = False) -> ModelProto:
+def inferred(model: ModelProto, *, data_prop: bool = False) -> ModelProto:
+    """Return a model with the shapes and types that inference finds, without computing anything."""
     import onnx
 
     try:
@@ -417,7 +407,7 @@ def _type_of(part: ModelProto, tensor: str) -> int:
     """Return a tensor's inferred type, or float if inference finds none."""
     import onnx
 
-    for value in _inferred(part).graph.value_info:
+    for value in inferred(part).graph.value_info:
         if value.name == tensor and value.type.tensor_type.elem_type:
             return int(value.type.tensor_type.elem_type)
     return int(onnx.TensorProto.FLOAT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -14,7 +15,6 @@ from headstart.core.parallel.blas import run_parallel
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import remark as remark_of
 from headstart.core.results import Remark
-from headstart.core.rows import take
 from headstart.datasets.splits import split_of
 from headstart.evaluation import groups, metrics
 from headstart.evaluation.compare.scoring import Entry, HeldOut
@@ -139,7 +139,7 @@ def _apart(data: FeatureSet, a: NDArray[np.intp], b: NDArray[np.intp]) -> float 
         return None
     rows = np.concatenate([a, b])
     side = np.repeat([1, 0], [len(a), len(b)])
-    features = np.asarray(take(data.features, np.sort(rows)))[np.argsort(np.argsort(rows))]
+    features = data.features[np.sort(rows)][np.argsort(np.argsort(rows))]
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     for label in np.unique(data.label[rows]):
         own = data.label[rows] == label
@@ -173,8 +173,8 @@ def _about_sources(
     labels = data.label[rows]
     paths = [data.path[row] for row in rows]
     partitions = {
-        "folders beside those of the classes": [_folder(path, data.classes) for path in paths],
-        "file types": [PurePosixPath(path).suffix.lower() for path in paths],
+        "folders beside those of the classes": _folders(paths, data.classes),
+        "file types": [posixpath.splitext(path)[1].lower() for path in paths],
     }
     if named_groups:
         partition = groups.by_name(data.path, named_groups)[rows]
@@ -193,10 +193,15 @@ def _about_sources(
             )
 
 
-def _folder(path: str, classes: Sequence[str]) -> str:
-    """Return the folders of a path that are neither a class nor a split."""
-    parts = PurePosixPath(path).parts[:-1]
-    return "/".join(part for part in parts if part not in classes and not split_of(part))
+def _folders(paths: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Return the folders of each path that are neither a class nor a split."""
+    parents = [path.rpartition("/")[0] for path in paths]
+    names = {}
+    for parent in set(parents):  # far fewer than images
+        parts = PurePosixPath(parent).parts
+        kept = (part for part in parts if part not in classes and not split_of(part))
+        names[parent] = "/".join(kept)
+    return [names[parent] for parent in parents]
 
 
 def _agreement(source: NDArray[np.intp], labels: NDArray[np.integer]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from factories import feature_set
 from headstart.evaluation.compare import CompareConfig, compare
-from headstart.evaluation.compare.remarks import _agreement, _apart, _folder
+from headstart.evaluation.compare.remarks import _agreement, _apart, _folders
 from headstart.heads import HEADS
 from headstart.heads.grids import ends, grown
 from headstart.heads.search import FittedHead
@@ -77,8 +77,8 @@ def test_file_types_that_tell_the_label_are_named():
 
 
 def test_folders_of_classes_and_splits_are_no_source():
-    assert _folder("train/cat/1.jpg", ("cat",)) == ""
-    assert _folder("camera 1/cat/1.jpg", ("cat",)) == "camera 1"
+    paths = ["train/cat/1.jpg", "camera 1/cat/1.jpg", "2.jpg", "camera 1/cat/3.jpg"]
+    assert _folders(paths, ("cat",)) == ["", "camera 1", "", "camera 1"]
 
 
 def test_pairs_of_a_source_are_set_against_all_pairs():

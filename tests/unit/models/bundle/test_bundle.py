@@ -20,6 +20,7 @@ from headstart.heads.calibration import SHARES
 from headstart.heads.folds import stratified_folds
 from headstart.heads.knn import GaussianWeights
 from headstart.heads.training_set import TrainingSet
+from headstart.heads.votes import tied
 from headstart.models import bundle
 from headstart.models.predict import Model
 from sklearn.neighbors import KNeighborsClassifier
@@ -168,3 +169,40 @@ def test_names_of_the_backbone_stay_apart_from_those_of_the_head(data, tiny_back
     names = [output for node in onnx.load(out).graph.node for output in node.output]
     assert len(names) == len(set(names))
     assert OUTPUT in names
+
+
+def test_copies_with_different_labels_do_not_stop_a_vote(data, tiny_backbone, tmp_path):
+    rows = np.concatenate(
+        [data.features, data.features]
+    )  # each row twice, as one class and another
+    labels = np.concatenate([data.labels, (data.labels + 1) % len(CLASSES)])
+    estimator = votes(n_neighbors=5, weights=GaussianWeights(1.0)).fit(rows, labels)
+    normalise, neighbours = estimator[0], estimator[1]
+    shares = CalibratedClassifier(neighbours, SHARES, 1.0, np.zeros(len(CLASSES)), 0.05)
+    estimator = make_pipeline(normalise, shares)
+    assert tied(estimator, data.features).all()
+    agreement = bundle.bundle(
+        tiny_backbone,
+        bundle.TrainedHead(estimator, CLASSES, {}, family="knn"),
+        data.features,
+        tmp_path / "model.onnx",
+    )
+    assert agreement.max_difference <= bundle.MAX_DIFFERENCE
+    assert agreement.ties
+    assert "with equally near neighbours" in str(agreement)
+
+
+def test_a_vote_that_is_wrong_without_a_tie_is_not_published(data, tiny_backbone, tmp_path):
+    neighbours = votes(n_neighbors=3, weights=GaussianWeights(1.0)).fit(data.features, data.labels)
+    shares = CalibratedClassifier(neighbours[1], SHARES, 1.0, np.zeros(len(CLASSES)), 0.05)
+    estimator = make_pipeline(neighbours[0], shares)
+    assert tied(estimator, data.features).mean() < 0.1
+    answer = estimator.predict_proba
+    estimator.predict_proba = lambda rows: answer(rows)[:, [1, 0, 2]]
+    with pytest.raises(HeadstartError, match="does not agree"):
+        bundle.bundle(
+            tiny_backbone,
+            bundle.TrainedHead(estimator, CLASSES, {}, family="knn"),
+            data.features,
+            tmp_path / "model.onnx",
+        )
