@@ -102,8 +102,8 @@ def tied(
     if hasattr(estimator, "n_neighbors"):
         blocks = [_tied(estimator, rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)]
         return np.concatenate(blocks)
-    one = [estimator.estimator] if hasattr(estimator, "estimator") else []
-    several = getattr(estimator, "estimators_", getattr(estimator, "estimators", one))
+    wrapped = [estimator.estimator] if hasattr(estimator, "estimator") else []
+    several = getattr(estimator, "estimators_", getattr(estimator, "estimators", wrapped))
     parts = [tied(part, rows) for part in several]
     return np.logical_or.reduce(parts) if parts else np.zeros(len(rows), np.bool_)
 
