@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,8 +42,10 @@ def list_backbones(
 
     Raises:
         InputError: nothing matches.
+        BackboneError: the query is the path of a file that holds no backbone.
     """
     from headstart import backbones
+    from headstart.backbones.inference import description
 
     with showing("backbones", hooks) as shown:
         entries = [*backbones.available(query, shown.notice), *backbones.in_hub_cache(query)]
@@ -50,6 +53,12 @@ def list_backbones(
         dataclasses.asdict(entry) | {"at_hand": backbones.is_available(entry)} for entry in entries
     ]
     rows = [row for row in rows if row["at_hand"] or not downloaded]
+    if not rows and description.is_file(Path(query)):
+        backbone = description.describe(Path(query))
+        raise InputError(
+            f"{one_line(query)} is a file that Headstart wrote, of {one_line(backbone.name)} "
+            f"({backbone.dim:,} features); give it as it is: --backbone {shlex.quote(query)}"
+        )
     if not rows and not downloaded:
         names = {entry.base for entry in backbones.available()}
         hint = near_matches(query, names) or "try a shorter word, or see all: headstart backbones"

@@ -101,6 +101,22 @@ def test_a_network_of_ultralytics_gets_its_own_command(tmp_path, monkeypatch):
     assert "of ultralytics, which is not run; export it where that is: yolo export model=" in said
 
 
+@pytest.mark.slow
+def test_a_file_that_headstart_wrote_is_named_as_one(tmp_path):
+    made = Maker(["n", 3, 16, 16]).conv(3, 8).add("Relu").model()
+    onnx.save(made, tmp_path / "net.onnx")
+    own = tmp_path / "own.onnx"
+    words = ["--preprocess", "unit", "--out", str(own)]
+    assert CliRunner().invoke(cli, ["export", str(tmp_path / "net.onnx"), *words]).exit_code == 0
+    (tmp_path / "notes.txt").write_text("nothing")
+    for path, said in (
+        (own, "of onnx:net.onnx (8 features); give it as it is: --backbone "),
+        (tmp_path / "notes.txt", "is not a file that Headstart wrote"),
+    ):
+        result = CliRunner().invoke(cli, ["backbones", str(path)])
+        assert said in str(result.exception)
+
+
 def test_what_can_be_read_or_is_unknown_is_left_alone(tmp_path):
     onnx.save(Maker(["n", 3, 16, 16]).conv(3, 8).model(), tmp_path / "net.onnx")
     (tmp_path / "notes.bin").write_bytes(b"anything at all")
