@@ -69,6 +69,7 @@ class Format:
         option: of tf2onnx; empty for Keras.
         refusal: why Headstart does not convert it by itself; empty if it does.
         becomes: the suffix of the file that the command makes.
+        where: what has to be installed for the command.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Format:
     option: str = ""
     refusal: str = ""
     becomes: str = ".onnx"
+    where: str = "TensorFlow"
 
     def command(self, path: Path) -> str:
         """Return the command that converts a file on a machine that has the converter."""
@@ -106,6 +108,8 @@ _BROWSER_LAYERS = Format(
     ),
     refusal="whose weights are in other files",
     becomes=".h5",
+    # Its packages ask for each other's other releases: a later ydf needs a later protobuf.
+    where='tensorflowjs (in an environment of its own: pip install tensorflowjs "ydf<0.12")',
 )
 
 
@@ -151,8 +155,8 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
     """
     if kind.refusal:
         raise BackboneError(
-            f"{one_line(path)} is a {kind.title}, {kind.refusal}; convert it where TensorFlow is "
-            f"installed, {_elsewhere(path, kind)}"
+            f"{one_line(path)} is a {kind.title}, {kind.refusal}; convert it where "
+            f"{kind.where} is installed, {_elsewhere(path, kind)}"
         )
     missing = [name for name in kind.packages if importlib.util.find_spec(name) is None]
     if missing:

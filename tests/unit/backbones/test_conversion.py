@@ -126,6 +126,7 @@ class TestFormats:
             assert message.isprintable()
             assert command.replace(name, str(tmp_path / name)) in message
             assert f"give that file as {'model.h5' if 'h5' in command else 'onnx:'}" in message
+            assert ('pip install tensorflowjs "ydf<0.12"' in message) == ("h5" in command)
 
     def test_other_json_files_are_no_networks(self, tmp_path):
         (tmp_path / "results.json").write_text('{"classes": []}')
