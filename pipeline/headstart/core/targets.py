@@ -68,12 +68,6 @@ def by_name(name: str) -> TargetType:
     return _types[name]
 
 
-def refuse(target: str, what: str, remedy: str) -> None:
-    """Raise an `InputError` unless a target is single-label, which ``what`` needs."""
-    if target != SINGLE_LABEL:
-        raise InputError(f"{what} does not support {target} data yet; {remedy}")
-
-
 register(
     TargetType(
         SINGLE_LABEL,
