@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from factories import write_image
 from headstart import datasets
+from headstart.backbones.inference import extract as extract_module
 from headstart.backbones.inference.extract import batches, extract, features_of, images_of
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import RunnerError
@@ -52,6 +53,27 @@ def test_features_are_those_of_single_images_bit_for_bit(photos, tiny_backbone, 
         crop = decode(datasets.read(*photos[row])[0], single.backbone.preprocess)
         for vector in features:
             assert np.array_equal(vector, single.embed(crop[np.newaxis])[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "batch", "sizes"),
+    [(1, 1, [8, 8, 5]), (7, 1, [3] * 7), (40, 1, [1] * 21), (7, 4, [4] * 5 + [1])],
+)
+def test_few_images_are_shared_among_the_workers(
+    photos, tiny_backbone, monkeypatch, workers, batch, sizes
+):
+    chunks = []
+
+    def noted(work, items, count):
+        for item in items:
+            chunks.append(len(item))
+            yield work(item)
+
+    monkeypatch.setattr(extract_module, "run_threads", noted)
+    found = features_of(photos, [Runner(tiny_backbone, batch=batch)], workers)
+    assert chunks == sizes
+    assert len(found.rows) == 20
 
 
 @pytest.mark.slow
