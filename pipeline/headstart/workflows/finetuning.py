@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices, remarks, targets
 from headstart.core.errors import UsageError
+from headstart.core.parallel.openmp import wait_asleep
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
 from headstart.workflows.group_names import check_group_answer, groups_of
@@ -103,6 +104,7 @@ def finetune(
         RunnerError: the device is not available.
         OutputError: ``out`` cannot be written.
     """
+    wait_asleep()
     from headstart.core.files import make_folder
     from headstart.finetune import FinetuneConfig, check_trainable
     from headstart.finetune import finetune as train
@@ -170,6 +172,7 @@ def advise_finetuning(
         ``modes`` (for each ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``risk``),
         ``recommended``, ``why``, and the facts behind them.
     """
+    wait_asleep()
     from headstart.core.files import make_folder
     from headstart.finetune import FinetuneConfig, advise, check_trainable
 
