@@ -126,6 +126,9 @@ def place(tmp_path_factory, write_image, tiny_backbone, server) -> Place:
     return place
 
 
+AIMED = ("embedding", "publishing")  # what a run that is killed must have been doing now and then
+
+
 def life(place: Place) -> float:
     """Return the seconds that an undisturbed run takes."""
     seconds = []
@@ -136,15 +139,15 @@ def life(place: Place) -> float:
 
 
 def test_kills_at_random_moments_lose_nothing(place, level):
-    """Six kills; at the level ``all`` 110."""
+    """Six kills, or more until both kinds were met; at the level ``all`` 110."""
     count, enough = (110, 5) if level == "all" else (6, 0)
     draw = random.Random(SEED)
     long = life(place)
     kills = tries = 0
     place.states.clear()
-    while kills < count:
+    while kills < count or min(place.states[kind] for kind in AIMED) <= enough:
         tries += 1
-        assert tries < 4 * count, "most runs ended before they were killed"
+        assert tries < 8 * count, f"most runs ended before they were killed: {place.states}"
         if tries % 4:  # anywhere in its life, evenly; a third of these at its very beginning
             how = {"signals": [[signal.SIGKILL, long * ((tries * 0.618) % 1.0)]]}
         else:  # publishing takes little time, so it is aimed at
@@ -160,8 +163,6 @@ def test_kills_at_random_moments_lose_nothing(place, level):
             place.look()
             kills += place.run(**how)["code"] == -signal.SIGKILL
         place.settle()
-    assert place.states["embedding"] > enough
-    assert place.states["publishing"] > enough
 
 
 def test_a_process_killed_while_python_starts_leaves_nothing(place, level):
