@@ -57,6 +57,11 @@ def keras_2_network(path, key):
     return model
 
 
+def outputs_of(path, images):
+    session = open_session(path)
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
 def test_what_keras_2_wrote_of_convolutions(tmp_path):
     import h5py
 
@@ -85,8 +90,7 @@ def test_what_keras_2_wrote_of_convolutions(tmp_path):
         keras.saving.load_model(path, compile=False)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 1, (2, 12, 12, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     assert np.allclose(outputs, model(images).detach().numpy(), atol=1e-5)
     config["config"]["layers"][1]["config"]["groups"] = 3
     with h5py.File(path, "a") as file:
@@ -114,8 +118,7 @@ def test_what_keras_2_wrote_of_arithmetic(tmp_path):
     as_keras_2(path, former)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     expected = model.get_layer("conv")(images / 127.5 - 1 + np.float32([0.1, 0.2, 0.3]))
     assert np.allclose(outputs, expected.detach().numpy(), atol=1e-5)
     as_keras_2(path, {"divided": ("TFOpLambda", "image.resize", "image", {"size": [9, 9]})})
@@ -147,8 +150,7 @@ def test_what_keras_2_wrote_of_networks_inside(tmp_path):
         file.attrs["model_config"] = json.dumps(config)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     summed = images + inside.get_layer("conv_a")(images).detach().numpy()
     expected = model.get_layer("conv")(summed)
     assert np.allclose(outputs, expected.detach().numpy(), atol=1e-5)
@@ -162,8 +164,7 @@ def test_channels_that_keras_2_reversed(key, tmp_path):
     path, model = tmp_path / "net.h5", keras_2_network(tmp_path / "net.h5", key)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     expected = model.get_layer("conv")(images[..., ::-1] + np.float32(CAFFE))
     assert np.allclose(outputs, expected.detach().numpy(), atol=1e-4)
 
@@ -202,8 +203,7 @@ def test_preprocessing_of_keras_3(suffix, mode, tmp_path):
     model.save(path)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     prepared = preprocess(images.copy(), mode=mode, data_format="channels_last")
     expected = model.get_layer("conv")(np.ascontiguousarray(2 * prepared))
     assert np.allclose(outputs, expected.detach().numpy(), atol=1e-4)
@@ -218,8 +218,7 @@ def test_slices_of_keras_3(suffix, tmp_path):
     model.save(path)
     keras_file.convert(path, tmp_path / "net.onnx")
     images = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    session = open_session(tmp_path / "net.onnx")
-    outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
+    outputs = outputs_of(tmp_path / "net.onnx", images)
     expected = model.get_layer("conv")(np.ascontiguousarray(images[:, 2:, :, ::-1]))
     assert np.allclose(outputs, expected.detach().numpy(), atol=1e-4)
     keras.Model(image, keras.layers.Conv2D(4, 3)(image[:, ::-1])).save(path)

@@ -31,6 +31,15 @@ def grey(images):
     return images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
+def network_of(kind, channels):
+    """Return a network that takes images of numbers of this kind, channels last."""
+    made = Maker(["n", 24, 24, channels], 18).add("Cast", to=TensorProto.FLOAT)
+    made.add("Transpose", perm=[0, 3, 1, 2]).conv(channels, 8, 3, 2).add("Relu")
+    model = made.add("GlobalAveragePool").model()
+    model.graph.input[0].type.tensor_type.elem_type = getattr(TensorProto, kind)
+    return model
+
+
 @pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["unit", "raw", "caffe"])
@@ -49,10 +58,7 @@ def test_grey_inputs_get_the_luma(spec, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "channels"), [("INT32", 3), ("INT32", 1), ("INT64", 3)])
 def test_whole_numbers_are_images_as_they_are(kind, channels, tmp_path):
-    made = Maker(["n", 24, 24, channels], 18).add("Cast", to=TensorProto.FLOAT)
-    made.add("Transpose", perm=[0, 3, 1, 2]).conv(channels, 8, 3, 2).add("Relu")
-    model = made.add("GlobalAveragePool").model()
-    model.graph.input[0].type.tensor_type.elem_type = getattr(TensorProto, kind)
+    model = network_of(kind, channels)
     onnx.save(model, tmp_path / "net.onnx")
     path, _ = export.model_file(f"onnx:{tmp_path / 'net.onnx'}")
     images = PIXELS if channels == 3 else np.rint(grey(PIXELS))[..., None]
@@ -106,10 +112,7 @@ def test_a_network_of_one_size_does_not_show_images_whole(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "channels"), [("FLOAT", 3), ("FLOAT", 1), ("INT32", 3)])
 def test_a_trial_gives_what_each_preset_does_if_it_is_named(kind, channels, tmp_path):
-    made = Maker(["n", 24, 24, channels], 18).add("Cast", to=TensorProto.FLOAT)
-    made.add("Transpose", perm=[0, 3, 1, 2]).conv(channels, 8, 3, 2).add("Relu")
-    model = made.add("GlobalAveragePool").model()
-    model.graph.input[0].type.tensor_type.elem_type = getattr(TensorProto, kind)
+    model = network_of(kind, channels)
     onnx.save(model, tmp_path / "net.onnx")
     named = functools.partial(Choice, f"onnx:{tmp_path / 'net.onnx'}")
     trial = TrialNetwork(backbones.find(named(preprocess="raw")), tmp_path)
